@@ -1,0 +1,1 @@
+"""Credentials, roles and permissions: who may do what. One place decides."""

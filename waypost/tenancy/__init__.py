@@ -1,0 +1,1 @@
+"""Organizations, projects and environments: the tenancy tree."""
