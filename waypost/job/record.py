@@ -1,7 +1,7 @@
 """What is kept of a job and of its attempts, as read back from the ledger.
 
-Bodies (`payload`, `result`, `error`, log lines) are as stored: sealed with the environment's data key. Opening them is the
-reader's affair; nothing here holds a key.
+Bodies (`payload`, `result`, `error`, log lines) are as stored: sealed with the environment's data key. Opening them is
+the reader's affair; nothing here holds a key.
 """
 
 from datetime import datetime
