@@ -25,3 +25,4 @@ class NodeView(msgspec.Struct, frozen=True):
     in_flight: int
     max_in_flight: int
     draining: bool = False
+    busy: dict[str, int] = {}  # name → in flight, as far as the view knows it; the relay always does
