@@ -1,0 +1,205 @@
+"""Settings of the three processes, read from the environment once, at the start.
+
+Responsible for: one table of variables (`SETTINGS`), one frozen struct a process, and an error that names every wrong
+variable with its value. Refuses: files, defaults hidden elsewhere, and showing a secret, in `repr` or in an error.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from waypost.telemetry.model import LogFormat, LogLevel
+
+
+class Secret(str):
+    """Text that is used like any other but does not show itself in `repr`, hence in no log of a struct."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret('…')"
+
+
+class SettingsError(Exception):
+    """One or more variables are missing or wrong; `str` is one line a variable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One variable: how its text is read, what it means, its default as text (None: it must be given)."""
+
+    parse: Callable[[str], Any]
+    meaning: str
+    default: str | None = None
+    secret: bool = False
+
+
+def _url(*schemes: str) -> Callable[[str], Secret]:
+    def parse(text: str) -> Secret:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes:
+            raise ValueError(f"must begin with {' or '.join(scheme + '://' for scheme in schemes)}")
+        _ = parts.port  # raises ValueError when it is no port
+        return Secret(text)
+
+    return parse
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _text(text: str) -> str:
+    if not text or text != text.strip():
+        raise ValueError("must not be empty or begin or end with blanks")
+    return text
+
+
+def _secret(text: str) -> Secret:
+    return Secret(_text(text))
+
+
+def _http(text: str) -> str:
+    _url("http", "https")(text)
+    return text.rstrip("/")
+
+
+def _path(text: str) -> Path:
+    path = Path(_text(text))
+    if not path.is_file():
+        raise ValueError("must be an existing file")
+    return path
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+_postgres = _url("postgresql", "postgres")
+
+SETTINGS: dict[str, Setting] = {
+    "database_url": Setting(_postgres, "PostgreSQL as this process's own role", secret=True),
+    "provisioner_database_url": Setting(_postgres, "PostgreSQL as waypost_provisioner", secret=True),
+    "valkey_url": Setting(_url("valkey", "redis", "unix"), "Valkey", secret=True),
+    "s3_endpoint": Setting(_http, "S3 endpoint, without a path"),
+    "s3_access_key": Setting(_text, "S3 key that may make buckets and users"),
+    "s3_secret_key": Setting(_secret, "its secret", secret=True),
+    "kek_file": Setting(_path, "file (0600) with the key-encryption key, 32 bytes in base64url"),
+    "http_host": Setting(_text, "address of the public HTTP listener", "127.0.0.1"),
+    "http_port": Setting(_number(0, 65535), "its port; 0 = any free one", "8080"),
+    "relay_host": Setting(_text, "address of the nodes' listener", "127.0.0.1"),
+    "relay_port": Setting(_number(0, 65535), "its port; 0 = any free one", "9090"),
+    "internal_port": Setting(_number(0, 65535), "port of /metrics, /healthz, /readyz; 0 = any free one", "0"),
+    "public_url": Setting(_http, "the API's address as clients are told it"),
+    "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),
+    "process_name": Setting(_text, "name of this process, such as gateway-1"),
+    "ready_fd": Setting(_number(0, 1 << 20), "file descriptor told when the process serves; empty = none", ""),
+    "log_format": Setting(_one_of("console", "json"), "how log lines look", "console"),
+    "log_level": Setting(_one_of("debug", "info", "warning", "error"), "least level that is logged", "info"),
+}
+
+
+class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every process has."""
+
+    database_url: Secret
+    valkey_url: Secret
+    s3_endpoint: str
+    kek_file: Path
+    internal_port: int
+    process_name: str
+    ready_fd: int | None
+    log_format: LogFormat
+    log_level: LogLevel
+
+
+class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
+    """The public HTTP API."""
+
+    http_host: str
+    http_port: int
+    public_url: str
+    relay_address: str
+
+
+class RelaySettings(ProcessSettings, frozen=True, kw_only=True):
+    """The nodes' listener. `public_url` is where tokens come from."""
+
+    relay_host: str
+    relay_port: int
+    public_url: str
+
+
+class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
+    """Platform functions and timers; the only process that may make roles, buckets and users."""
+
+    provisioner_database_url: Secret
+    s3_access_key: str
+    s3_secret_key: Secret
+
+
+def variable(field: str) -> str:
+    """The environment variable of a setting: `http_port` → `WAYPOST_HTTP_PORT`."""
+    return f"WAYPOST_{field.upper()}"
+
+
+_S = TypeVar("_S", bound=ProcessSettings)
+
+
+def _read(kind: type[_S], environ: Mapping[str, str]) -> _S:
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field in kind.__struct_fields__:
+        setting, name = SETTINGS[field], variable(field)
+        text = environ.get(name) or setting.default
+        if text is None:
+            problems.append(f"{name} is not set: {setting.meaning}")
+        elif text == "":
+            values[field] = None
+        else:
+            try:
+                values[field] = setting.parse(text)
+            except ValueError as error:
+                shown = "(not shown)" if setting.secret else repr(text)
+                problems.append(f"{name} is {shown}: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return kind(**values)
+
+
+def gateway_settings(environ: Mapping[str, str]) -> GatewaySettings:
+    """The gateway's settings; raises SettingsError."""
+    return _read(GatewaySettings, environ)
+
+
+def relay_settings(environ: Mapping[str, str]) -> RelaySettings:
+    """A relay's settings; raises SettingsError."""
+    return _read(RelaySettings, environ)
+
+
+def worker_settings(environ: Mapping[str, str]) -> WorkerSettings:
+    """A worker's settings; raises SettingsError."""
+    return _read(WorkerSettings, environ)
+
+
+def refuse(error: SettingsError) -> NoReturn:
+    """Say what is wrong on stderr, one line a variable, and exit with code 2."""
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(2)
