@@ -1,0 +1,173 @@
+"""Making organizations, projects, environments and API keys: the same for the API and for the first start.
+
+Each runs inside the caller's unit of work and writes its audit entry there (decision 30). After the commit of
+`create_environment` the caller may send the hint for its job; if not, the sweeper does.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from waypost import clock, errors, ids
+from waypost.access import key as access_key
+from waypost.access.model import ApiKey, Role
+from waypost.secret import DataKey, KeyEncryptionKey
+from waypost.tenancy.decision import checked_name, checked_slug
+from waypost.tenancy.model import (
+    BACKENDS,
+    PROVISION,
+    PROVISION_STEPS,
+    AuditEntry,
+    Environment,
+    Organization,
+    Posture,
+    Project,
+    Status,
+)
+from waypost.tenancy.port import TenancyUnit
+
+
+async def create_organization(
+    unit: TenancyUnit, *, actor: str, name: str, slug: str | None = None, request_id: str | None = None
+) -> Organization:
+    """Raises 422 for a bad name or slug, 409 `slug_taken`."""
+    name = checked_name(name)
+    now = clock.now()
+    organization = Organization(ids.new_id(), checked_slug(slug, name), name, now, now)
+    await unit.add_organization(organization)
+    await unit.add_audit(
+        AuditEntry(
+            id=ids.new_id(),
+            organization_id=organization.id,
+            actor=actor,
+            action="organization.create",
+            target=f"organization:{organization.id}",
+            request_id=request_id,
+        )
+    )
+    return organization
+
+
+async def create_project(
+    unit: TenancyUnit,
+    organization_id: UUID,
+    *,
+    actor: str,
+    name: str,
+    slug: str | None = None,
+    description: str = "",
+    request_id: str | None = None,
+) -> Project:
+    """Raises 422 for a bad name or slug, 409 `slug_taken` (unique in the organization)."""
+    name = checked_name(name)
+    now = clock.now()
+    project = Project(ids.new_id(), organization_id, checked_slug(slug, name), name, description, now, now)
+    await unit.add_project(project)
+    await unit.add_audit(
+        AuditEntry(
+            id=ids.new_id(),
+            organization_id=organization_id,
+            project_id=project.id,
+            actor=actor,
+            action="project.create",
+            target=f"project:{project.id}",
+            request_id=request_id,
+        )
+    )
+    return project
+
+
+async def create_environment(
+    unit: TenancyUnit,
+    kek: KeyEncryptionKey,
+    project: Project,
+    *,
+    actor: str,
+    name: str,
+    slug: str | None = None,
+    posture: Posture = Posture.DEV,
+    backend: str = "postgres",
+    request_id: str | None = None,
+) -> tuple[Environment, UUID]:
+    """The environment in state `provisioning`, and the id of the platform job that will make it ready.
+
+    Raises 422 for a bad name, slug or backend, 409 `slug_taken` (unique among the organization's live environments).
+    """
+    name = checked_name(name)
+    if backend not in BACKENDS:
+        raise errors.invalid("unknown_backend", f"The backend is one of {', '.join(sorted(BACKENDS))}.", "/backend")
+    now = clock.now()
+    environment = Environment(
+        id=ids.new_id(),
+        organization_id=project.organization_id,
+        project_id=project.id,
+        slug=checked_slug(slug, name),
+        name=name,
+        posture=posture,
+        backend=backend,
+        tenancy="closed",
+        database_cluster="main",
+        status=Status.PROVISIONING,
+        status_reason=None,
+        limits={},
+        created_by=actor,
+        created_at=now,
+        updated_at=now,
+    )
+    job_id = ids.new_id()
+    await unit.add_environment(environment, PROVISION_STEPS)
+    wrapped = kek.wrap(f"env:{environment.id}:data_key", DataKey.generate())
+    await unit.add_wrapped_key(environment.id, wrapped, kek.id)
+    await unit.add_platform_job(job_id, PROVISION, environment.id, environment.id)
+    await unit.add_audit(_about_environment(environment, "environment.create", actor, request_id))
+    return environment, job_id
+
+
+def _about_environment(environment: Environment, action: str, actor: str, request_id: str | None) -> AuditEntry:
+    return AuditEntry(
+        id=ids.new_id(),
+        organization_id=environment.organization_id,
+        project_id=environment.project_id,
+        environment_id=environment.id,
+        actor=actor,
+        action=action,
+        target=f"environment:{environment.id}",
+        request_id=request_id,
+    )
+
+
+async def create_api_key(
+    unit: TenancyUnit,
+    *,
+    actor: str,
+    organization_id: UUID,
+    environment_id: UUID | None,
+    name: str,
+    role: Role,
+    expires_at: datetime | None = None,
+    request_id: str | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which is nowhere kept. Raises 422 for a bad name, an expiry in the past, or `org_admin`
+    for a key of one environment."""
+    name = checked_name(name)
+    now = clock.now()
+    if expires_at is not None and expires_at <= now:
+        raise errors.invalid("invalid_expiry", "The expiry lies in the past.", "/expires_at")
+    if environment_id is not None and role is Role.ORG_ADMIN:
+        raise errors.invalid("invalid_role", "A key of one environment cannot be org_admin.", "/role")
+    prefix = access_key.ORGANIZATION_PREFIX if environment_id is None else access_key.ENVIRONMENT_PREFIX
+    public_id, text, secret_hash = access_key.make_key(prefix)
+    key = ApiKey(ids.new_id(), public_id, organization_id, environment_id, name, role, actor, now, expires_at)
+    await unit.add_api_key(key, secret_hash)
+    await unit.add_audit(
+        AuditEntry(
+            id=ids.new_id(),
+            organization_id=organization_id,
+            environment_id=environment_id,
+            actor=actor,
+            action="api_key.create",
+            target=f"api_key:{key.id}",
+            request_id=request_id,
+            details={"name": name, "role": role},
+        )
+    )
+    return key, text
