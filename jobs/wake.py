@@ -25,7 +25,7 @@ def jobs_channel(environment_id: UUID) -> str:
     return f"wp:jobs:{environment_id.hex}"
 
 
-# --- environment channel -----------------------------------------------------------------------------------------------
+# --- environment channel ----------------------------------------------------------------------------------------------
 
 
 class Wake(msgspec.Struct, frozen=True, array_like=True, tag="wake"):
@@ -63,7 +63,7 @@ class EnvironmentClosed(msgspec.Struct, frozen=True, array_like=True, tag="close
 EnvironmentMessage = Wake | CancelJob | DrainNode | RevokeCredential | FunctionChanged | EnvironmentClosed
 
 
-# --- jobs channel ------------------------------------------------------------------------------------------------------
+# --- jobs channel -----------------------------------------------------------------------------------------------------
 
 
 class States(msgspec.Struct, frozen=True, array_like=True, tag="state"):
@@ -91,7 +91,7 @@ class LogLine(msgspec.Struct, frozen=True, array_like=True, tag="log"):
 JobMessage = States | Progress | LogLine
 
 
-# --- access channel ----------------------------------------------------------------------------------------------------
+# --- access channel ---------------------------------------------------------------------------------------------------
 
 
 class KeyChanged(msgspec.Struct, frozen=True, array_like=True, tag="key"):
@@ -110,9 +110,9 @@ AccessMessage = KeyChanged | CredentialChanged | EnvironmentChanged
 
 Message = EnvironmentMessage | JobMessage | AccessMessage
 
-_environment = msgspec.json.Decoder(EnvironmentMessage)
-_job = msgspec.json.Decoder(JobMessage)
-_access = msgspec.json.Decoder(AccessMessage)
+_environment: msgspec.json.Decoder[EnvironmentMessage] = msgspec.json.Decoder(EnvironmentMessage)
+_job: msgspec.json.Decoder[JobMessage] = msgspec.json.Decoder(JobMessage)
+_access: msgspec.json.Decoder[AccessMessage] = msgspec.json.Decoder(AccessMessage)
 
 
 def encode(message: Message) -> bytes:

@@ -118,7 +118,7 @@ async def test_a_closed_subscription_hears_nothing_and_leaves_the_others_alone(s
 
 
 async def test_it_reconnects_resubscribes_and_says_so(server: Server) -> None:
-    """After kill -9 of the server publications are dropped; then subscriptions are back and `on_reconnect` is called."""
+    """After kill -9 of the server publications are dropped; then subscriptions are back and it says so."""
     async with _client(server.url) as client:
         inbox, reconnected = Inbox(), asyncio.Event()
         await client.subscribe(["wp:a"], inbox, reconnected.set)
