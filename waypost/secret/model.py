@@ -81,7 +81,8 @@ class KeyEncryptionKey(_Cipher):
         try:
             if path.stat().st_mode & 0o077:
                 raise SealError(f"{path} can be read by others; make its mode 0600")
-            return cls(base64.b64decode(path.read_text("ascii").strip() + "==", altchars=b"-_", validate=True))
+            text = path.read_text("ascii").strip()
+            return cls(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
         except OSError as error:
             raise SealError(f"{path}: {error.strerror}") from None
         except (binascii.Error, UnicodeDecodeError):

@@ -154,7 +154,9 @@ async def create_api_key(
         raise errors.invalid("invalid_expiry", "The expiry lies in the past.", "/expires_at")
     if environment_id is not None and role is Role.ORG_ADMIN:
         raise errors.invalid("invalid_role", "A key of one environment cannot be org_admin.", "/role")
-    prefix = access_key.ORGANIZATION_PREFIX if environment_id is None else access_key.ENVIRONMENT_PREFIX
+    prefix: access_key.Prefix = (
+        access_key.ORGANIZATION_PREFIX if environment_id is None else access_key.ENVIRONMENT_PREFIX
+    )
     public_id, text, secret_hash = access_key.make_key(prefix)
     key = ApiKey(ids.new_id(), public_id, organization_id, environment_id, name, role, actor, now, expires_at)
     await unit.add_api_key(key, secret_hash)
