@@ -1,7 +1,8 @@
 """JSON from outside, read strictly: one value, no repeated key, no NaN, no lone surrogate, nested at most 64 deep.
 
-`msgspec` reads fast and checks types, but lets repeated keys pass, and skips over what it keeps raw; this module closes those gaps.
-It knows no field of any document. Faults of the text itself are 400 `malformed_json`; JSON that may not be is 422.
+`msgspec` reads fast and checks types, but lets repeated keys pass and looks little at what it keeps raw; this module
+closes those gaps. It knows no field of any document. Faults of the text itself are 400 `malformed_json`; JSON that may
+not be is 422.
 """
 
 import json
@@ -128,7 +129,7 @@ def _repeated_keys(value: Any, path: str) -> Iterator[str]:
         yield from _repeated_keys(item[1] if is_member else item, below)
 
 
-# --- typed reading of small bodies ----------------------------------------------------------------------------------------
+# --- typed reading of small bodies ----------------------------------------------------------------------------------
 
 _AT = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
@@ -136,7 +137,7 @@ _FIELD = re.compile(r"field `(.*)`")
 
 
 def read(text: bytes, kind: type[T]) -> T:
-    """Decode strictly into a msgspec type. Raises WaypostError: 400 for bad JSON, 422 with a pointer for a bad document."""
+    """Decode strictly into a msgspec type. Raises WaypostError: 400 for bad JSON, 422 with a pointer otherwise."""
     verify(text)
     try:
         return msgspec.json.decode(text, type=kind)

@@ -1,4 +1,7 @@
-"""What may happen to a job: transitions, retries, cancel, admission, and why it is not running. Pure functions, no I/O, no clock."""
+"""What may happen to a job: transitions, retries, cancel, admission, and why it is not running.
+
+Pure functions: no I/O, no clock, no chance of their own.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -10,6 +13,7 @@ import msgspec
 from waypost.clock import rfc3339
 from waypost.errors import Category, WaypostError, conflict
 from waypost.job.model import Backoff, End, JobState, Outcome, Policy, RetryPolicy
+from waypost.job.record import Place, Standing
 from waypost.route.decision import free_slots, most_excluding, serves
 from waypost.route.model import NodeView
 
@@ -43,8 +47,8 @@ def is_end(state: JobState) -> bool:
 def after_failure(policy: Policy, number: int, outcome: Outcome, retryable: bool, chance: float) -> float | End:
     """What follows attempt `number` (1 = first) that did not complete: seconds until the next one, or the end.
 
-    A lost attempt counts and is tried again at once (0.0), whatever the backoff. `retryable` is the node's word and counts for
-    FAILED only. `chance` in [0, 1) picks the place within the jitter. Raises ValueError for a completed attempt.
+    A lost attempt counts and is tried again at once (0.0), whatever the backoff. `retryable` is the node's word and
+    counts for FAILED only. `chance` in [0, 1) picks the place within the jitter. Raises ValueError for COMPLETED.
     """
     if outcome is Outcome.COMPLETED:
         raise ValueError("a completed attempt is not a failure")
@@ -60,7 +64,7 @@ def after_failure(policy: Policy, number: int, outcome: Outcome, retryable: bool
 def retry_delay(retry: RetryPolicy, number: int, chance: float) -> float:
     """Seconds between attempt `number` and the next: never negative, never above `max_seconds`.
 
-    Uniform in delay ± jitter share, cut at `max_seconds` before drawing, so that capped delays spread instead of piling up there.
+    Uniform in delay ± jitter share, cut at `max_seconds` before drawing, so that capped delays spread, not pile up.
     """
     if retry.backoff is Backoff.NONE:
         return 0.0
@@ -105,7 +109,8 @@ def admit(environment_status: str, waiting: int, limit: int | None, count: int =
     if limit is not None and waiting + count > limit:
         raise WaypostError(
             "queue_full",
-            f"{waiting} jobs are waiting and this environment's limit is {limit}. Retry later, or add nodes that serve them.",
+            f"{waiting} jobs are waiting and the limit of this environment is {limit}."
+            " Retry later, or add nodes that serve them.",
             Category.LIMITED,
             retryable=True,
             retry_after_seconds=5,
@@ -114,33 +119,6 @@ def admit(environment_status: str, waiting: int, limit: int | None, count: int =
 
 
 # --- why it is not running ------------------------------------------------------------------------------------------
-
-
-class Place(Enum):
-    """Where the ledger holds a job that waits."""
-
-    DUE = "due"  # not before an instant
-    HOLD = "hold"  # in the line of its concurrency key
-    READY = "ready"
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """How a waiting job stands in the ledger. `since`: when it came to this place; `number`: attempts so far."""
-
-    place: Place
-    since: datetime
-    number: int = 0
-    due_at: datetime | None = None  # with DUE
-    concurrency_key: str | None = None  # with HOLD
-    concurrency_limit: int | None = None
-
-
-class Pause(msgspec.Struct, frozen=True):
-    """Somebody paused the function."""
-
-    note: str
-    by: str
-    at: datetime
 
 
 class Reason(StrEnum):
@@ -159,8 +137,10 @@ class Reason(StrEnum):
 
 
 class NodeCounts(msgspec.Struct, frozen=True):
-    """Nodes of the environment, each number a part of the one before: connected; serving the function and not draining; also
-    satisfying all selectors; also with a free slot."""
+    """Nodes of the environment, each number a part of the one before.
+
+    Connected; not draining and with the function; of those, satisfying all selectors; of those, with a free slot.
+    """
 
     connected: int = 0
     serving: int = 0
@@ -181,26 +161,28 @@ def waiting_reason(
     standing: Standing,
     *,
     environment_status: str,
-    pause: Pause | None,
     nodes: Sequence[NodeView],
     function: str,
     selectors: Sequence[str],
-) -> Waiting:
-    """Why a waiting job does not run now, by the functions that routing itself uses. `nodes`: all connected ones."""
+) -> Waiting | None:
+    """Why a waiting job does not run now, by the functions that routing itself uses; None when it runs or has ended.
+
+    `nodes`: all connected ones of the environment, draining ones too.
+    """
+    if standing.place in (Place.LEASE, Place.END):
+        return None
     serving = [node for node in nodes if serves(node, function, ())]
     matching = [node for node in serving if serves(node, function, selectors)]
     free = sum(free_slots(node, function) > 0 for node in matching)
     counts = NodeCounts(len(nodes), len(serving), len(matching), free)
-    held = _held_back(standing, environment_status, pause, function)
+    held = _held_back(standing, environment_status, function)
     if held is None:
         held = (*_node_reason(nodes, serving, counts, function, selectors), standing.since)
     reason, detail, since = held
     return Waiting(reason, detail, since, counts)
 
 
-def _held_back(
-    standing: Standing, environment_status: str, pause: Pause | None, function: str
-) -> tuple[Reason, str, datetime] | None:
+def _held_back(standing: Standing, environment_status: str, function: str) -> tuple[Reason, str, datetime] | None:
     """What holds the job whatever the nodes do, or None."""
     since = standing.since
     if environment_status != "ready":
@@ -210,12 +192,12 @@ def _held_back(
         if standing.number:
             return Reason.RETRY_BACKOFF, f"Attempt {standing.number} did not complete; the next one is due{due}.", since
         return Reason.SCHEDULED, f"It is due{due}.", since
-    if pause is not None:
-        note = f": {pause.note}" if pause.note else "."
-        return Reason.FUNCTION_PAUSED, f"{function} was paused by {pause.by}{note}", max(since, pause.at)
+    if standing.paused_at is not None:
+        note = f": {standing.paused_note}" if standing.paused_note else "."
+        detail = f"{function} was paused by {standing.paused_by}{note}"
+        return Reason.FUNCTION_PAUSED, detail, max(since, standing.paused_at)
     if standing.place is Place.HOLD:
-        limit = f"{standing.concurrency_limit} " if standing.concurrency_limit else ""
-        detail = f"The {limit}running jobs that the concurrency key {standing.concurrency_key!r} allows are taken."
+        detail = f"As many jobs as the concurrency key {standing.concurrency_key!r} allows are running."
         return Reason.CONCURRENCY_LIMIT, detail, since
     return None
 

@@ -1,10 +1,11 @@
 """The selector grammar (native contract §3.1): one text in, one `Selector` out, and its canonical text.
 
-    selector = key | "!" key | key ("=" | "!=") value | key (">" | ">=" | "<" | "<=") number | key "in" "(" value ("," value)* ")"
+    selector = key | "!" key | key ("=" | "!=") value
+             | key (">" | ">=" | "<" | "<=") number | key "in" "(" value ("," value)* ")"
 
-Keys and values are ASCII words without blanks, case-sensitive; numbers are plain decimals (`16`, `-2`, `0.5`; no exponent). Blanks
-(space, tab) between the parts carry no meaning. Two texts that mean the same by this grammar have one canonical text;
-nothing is proved across selectors (`n>1` beside `n>2` stays two). This module does not match; see `waypost.route.decision`.
+Keys and values are ASCII words without blanks, case-sensitive; numbers are plain decimals (`16`, `-2`, `0.5`; no
+exponent). Blanks (space, tab) between the parts carry no meaning. Two texts that mean the same by this grammar have one
+canonical text; nothing is proved across selectors (`n>1` beside `n>2` stays two). Matching is `waypost.route.decision`.
 """
 
 import re
@@ -66,7 +67,7 @@ class Selector(msgspec.Struct, frozen=True):
 
 
 class SelectorError(ValueError):
-    """A selector or tag that does not parse: `position` is the 0-based character, `message` says what was expected there."""
+    """A selector or tag that does not parse: `message` says what was expected at the 0-based `position`."""
 
     def __init__(self, position: int, message: str) -> None:
         super().__init__(f"{message} (at character {position})")
