@@ -59,12 +59,14 @@ create table control.environment_step (
     primary key (environment_id, name)
 );
 
--- Sealed secrets of an environment: `data_key` (wrapped by the key-encryption key), `database_password`, `s3_credentials`.
+-- Sealed secrets of an environment: `data_key` is wrapped by the key-encryption key `kek_id`, so that changing that key
+-- re-wraps one row; `database_password` and `s3_credentials` are sealed with the data key (`kek_id` null) and go with it.
 create table control.environment_secret (
     environment_id uuid not null references control.environment,
     name text not null,
     sealed bytea not null,
-    kek_id text not null,
+    kek_id text,
+    check ((name = 'data_key') = (kek_id is not null)),
     created_at timestamptz not null default now(),
     primary key (environment_id, name)
 );
@@ -74,8 +76,7 @@ create table control.signing_key (
     environment_id uuid not null references control.environment,
     algorithm text not null default 'RS256',
     public_jwk jsonb not null,
-    sealed_private bytea not null,
-    kek_id text not null,
+    sealed_private bytea not null, -- with the environment's data key
     published_at timestamptz not null default now(),
     retired_at timestamptz
 );
@@ -464,3 +465,7 @@ grant usage on all sequences in schema control to waypost_gateway, waypost_relay
 
 -- Provisioner: makes what an environment needs; the worker opens this login only while it provisions.
 grant select on control.environment to waypost_provisioner;
+
+-- Every process looks at the version before it starts; only the owner moves it.
+grant select on control.alembic_version to waypost_gateway, waypost_relay, waypost_worker;
+revoke insert, update, delete on control.alembic_version from waypost_worker;

@@ -1,0 +1,181 @@
+"""PostgreSQL as one process sees it: few pooled connections, and three ways to use one (decision 2).
+
+`unit` is a transaction as the process's own role, `as_environment` one as an environment's role, `hot` a connection
+with the planner pinned for the ledger's statements (decision 12). Refuses: a pool per environment, tenant-written SQL
+(that runs on the environment's own login, because SQL can switch roles), and letting a session's state reach its next
+user.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+from waypost.errors import not_found, unavailable
+
+Connection: TypeAlias = Any  # asyncpg has no usable types; see mypy's overrides
+
+CONNECT_SECONDS = 5.0
+ACQUIRE_SECONDS = 10.0
+STATEMENT_SECONDS = 30  # of an environment's role; `SET ROLE` does not apply the role's own setting
+
+_SESSION = {"jit": "off", "idle_in_transaction_session_timeout": "60s", "timezone": "UTC"}
+
+# Plans that cannot flip when a table is empty or freshly vacuumed (decision 12).
+_PINNED = {f"enable_{node}": "off" for node in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")} | {
+    "plan_cache_mode": "force_generic_plan"
+}
+
+_CLEAN = "RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
+
+_AWAY = (
+    asyncpg.PostgresConnectionError,  # SQLSTATE 08…
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+def role_name(environment_id: UUID) -> str:
+    """The name of an environment's login role and of its schema: `env_<32 hex digits>`."""
+    return f"env_{environment_id.hex}"
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Turn what says that PostgreSQL is away into the 503 `unavailable`; faults of a statement pass through."""
+    try:
+        yield
+    except asyncpg.InterfaceError as error:
+        if not any(word in str(error) for word in ("clos", "terminat", "releas")):
+            raise  # wrong use of the driver is our fault, not the server's
+        raise unavailable("PostgreSQL") from error
+    except _AWAY as error:
+        raise unavailable("PostgreSQL") from error
+
+
+class _Session(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that knows whether its state was put back in the round trip that ended its transaction."""
+
+    __slots__ = ("clean",)
+
+
+async def _reset(connection: _Session) -> None:
+    """Before a connection returns to its pool; one that fails here is closed by the pool."""
+    if not getattr(connection, "clean", False):
+        await connection.execute(f"ROLLBACK; {_CLEAN}" if connection.is_in_transaction() else _CLEAN)
+    connection.clean = False
+
+
+async def _reset_hot(connection: _Session) -> None:
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+class Database:
+    """The pools of one process. Connections are opened when first needed (10 ms and 3.7 MB each)."""
+
+    def __init__(self, general: Any, hot: Any, relaxed: Any) -> None:
+        self._general, self._hot, self._relaxed = general, hot, relaxed
+
+    @classmethod
+    async def open(cls, url: str, *, name: str, pool_size: int = 4, hot_size: int = 3) -> "Database":
+        """Pools for `url`, the login of the process's own role; `name` is what pg_stat_activity shows.
+
+        Does not connect: a server that is away shows at the first use.
+        """
+
+        def pool(size: int, more: dict[str, str], reset: Any) -> Any:
+            return asyncpg.create_pool(
+                url,
+                min_size=0,
+                max_size=size,
+                timeout=CONNECT_SECONDS,
+                max_inactive_connection_lifetime=300,
+                connection_class=_Session,
+                reset=reset,
+                server_settings=_SESSION | {"application_name": name} | more,
+            )
+
+        general = await pool(pool_size, {}, _reset)
+        hot = await pool(hot_size, _PINNED, _reset_hot)
+        relaxed = await pool(hot_size, _PINNED | {"synchronous_commit": "off"}, _reset_hot)
+        return cls(general, hot, relaxed)
+
+    @asynccontextmanager
+    async def unit(self) -> AsyncIterator[Connection]:
+        """A transaction as the process's role: committed at the end, rolled back on any error."""
+        async with _acquired(self._general) as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def as_environment(self, environment_id: UUID) -> AsyncIterator[Connection]:
+        """A transaction as the environment's role, with its schema as search path: one round trip to begin, one to end.
+
+        Row security shows this environment's rows only. `connection.transaction()` cannot be used inside (it is begun
+        already). Raises 404 when the role does not exist: the environment is not provisioned, or is gone.
+        """
+        role = role_name(environment_id)
+        async with _acquired(self._general) as connection:
+            try:
+                await connection.execute(
+                    f"BEGIN; SET LOCAL ROLE {role}; SET LOCAL search_path = {role}, pg_catalog; "
+                    f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"
+                )
+            except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
+                raise not_found("environment") from error
+            yield connection
+            await connection.execute(f"COMMIT; {_CLEAN}")
+            _session(connection).clean = True
+
+    @asynccontextmanager
+    async def hot(self, *, synchronous_commit: bool = True) -> AsyncIterator[Connection]:
+        """A connection for the ledger's own statements: no transaction begun (each statement commits by itself), the
+        planner pinned, prepared statements kept. `synchronous_commit` False for claims, whose loss in a crash of the
+        server the fence makes harmless (decision 12a). The user must not change the session's state.
+        """
+        async with _acquired(self._hot if synchronous_commit else self._relaxed) as connection:
+            yield connection
+
+    async def ping(self) -> None:
+        """Raises `unavailable` when PostgreSQL cannot be reached; for readiness."""
+        async with _acquired(self._general) as connection:
+            await connection.execute("SELECT 1")
+
+    async def close(self) -> None:
+        """Wait for transactions in progress, at most 5 s, then close every connection."""
+        pools = (self._general, self._hot, self._relaxed)
+        try:
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(pool.close() for pool in pools))
+        except TimeoutError:
+            for pool in pools:
+                pool.terminate()
+
+
+def _session(connection: Connection) -> _Session:
+    return connection._con  # type: ignore[no-any-return]  # noqa: SLF001 - the pool hands out a proxy with no accessor
+
+
+@asynccontextmanager
+async def _acquired(pool: Any) -> AsyncIterator[Connection]:
+    with translate_errors():
+        try:
+            connection = await pool.acquire(timeout=ACQUIRE_SECONDS)
+        except (OSError, TimeoutError) as error:
+            raise unavailable("PostgreSQL") from error
+        try:
+            yield connection
+        finally:
+            await _release(pool, connection)
+
+
+async def _release(pool: Any, connection: Connection) -> None:
+    """Give the connection back. One whose reset fails is closed by the pool; that is no error of whoever used it."""
+    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await pool.release(connection)

@@ -1,0 +1,109 @@
+"""Bringing schemas to the version that this code needs, and refusing to run on an older one (decision 8).
+
+Two Alembic trees: control, and one for environments whose version table lies in the environment's own schema. Alembic
+and SQLAlchemy (0.8 s of imports) are loaded only when there is something to do.
+"""
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from storage.postgres.database import Connection, role_name, translate_errors
+from waypost.errors import Category, WaypostError
+
+# A test proves that these are the heads of the trees.
+CONTROL_VERSION = "0001"
+ENVIRONMENT_VERSION = "0001"
+
+_HERE = Path(__file__).parent
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('waypost.migration.{}'))"
+
+
+def required_control_version() -> str:
+    """The least version of the control schema that this code runs on; versions compare as text."""
+    return CONTROL_VERSION
+
+
+async def control_version(connection: Connection) -> str | None:
+    """The control schema's version, or None when there is no schema yet."""
+    if await connection.fetchval("SELECT to_regclass('control.alembic_version')") is None:
+        return None
+    version: str | None = await connection.fetchval("SELECT version_num FROM control.alembic_version")
+    return version
+
+
+async def require_control_version(connection: Connection) -> None:
+    """For the start of a process: raises `schema_outdated` below the version it needs; a newer one is fine."""
+    with translate_errors():
+        found = await control_version(connection)
+    if found is None or found < CONTROL_VERSION:
+        raise WaypostError(
+            "schema_outdated",
+            f"The control schema is at version {found or 'none'}, this program needs {CONTROL_VERSION}: "
+            "run `waypost migrate` first.",
+            Category.INTERNAL,
+        )
+
+
+def upgrade_control(url: str) -> bool:
+    """Bring the control schema to CONTROL_VERSION as waypost_owner (`url`); True when something was done.
+
+    Raises `schema_newer` when the database is of a newer program: it is never taken back.
+    """
+    with psycopg.connect(url) as connection:
+        found = _found(connection, "control")
+        if found == CONTROL_VERSION:
+            return False
+        if found is not None and found > CONTROL_VERSION:
+            raise _newer("control schema", found, CONTROL_VERSION)
+        _upgrade(connection, "control", "control", "CREATE SCHEMA IF NOT EXISTS control")
+    return True
+
+
+def upgrade_environment(url: str, environment_id: UUID) -> bool:
+    """Bring one environment's schema, which exists, to ENVIRONMENT_VERSION.
+
+    `url` is the login of its owner, the provisioner. True when something was done; raises `schema_newer`.
+    """
+    schema = role_name(environment_id)
+    with psycopg.connect(url) as connection:
+        found = _found(connection, schema)
+        if found == ENVIRONMENT_VERSION:
+            return False
+        if found is not None and found > ENVIRONMENT_VERSION:
+            raise _newer(f"environment {environment_id}", found, ENVIRONMENT_VERSION)
+        _upgrade(connection, "environment", schema, f"SET LOCAL search_path = {schema}")
+    return True
+
+
+def _found(connection: Any, schema: str) -> str | None:
+    if connection.execute("SELECT to_regclass(%s)", (f"{schema}.alembic_version",)).fetchone()[0] is None:
+        return None
+    query = sql.SQL("SELECT version_num FROM {}.alembic_version").format(sql.Identifier(schema))
+    row = connection.execute(query).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _newer(what: str, found: str, known: str) -> WaypostError:
+    return WaypostError(
+        "schema_newer",
+        f"The {what} is at version {found}, newer than this program knows ({known}): use the newer program.",
+        Category.INTERNAL,
+    )
+
+
+def _upgrade(connection: Any, tree: str, schema: str, prepare: str) -> None:
+    """Run a tree's revisions on an open connection, in one transaction: all of them or none. Two at once take turns."""
+    from alembic import command
+    from alembic.config import Config
+
+    connection.rollback()  # what was read to get here; Alembic reads the version again under the lock
+    config = Config()
+    config.set_main_option("script_location", str(_HERE / tree / "migrations"))
+    config.attributes["connection"] = connection
+    config.attributes["schema"] = schema
+    config.attributes["prelude"] = (_LOCK.format(schema), prepare)
+    command.upgrade(config, "head")

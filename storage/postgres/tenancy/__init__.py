@@ -1,0 +1,1 @@
+"""Organizations, projects, environments, their steps, secrets and signing keys in the control schema."""
