@@ -18,6 +18,7 @@ class Category(StrEnum):
     FORBIDDEN = "forbidden"  # 403
     NOT_FOUND = "not_found"  # 404, also for what belongs to another tenant
     METHOD = "method"  # 405
+    SLOW = "slow"  # 408: the request did not arrive in time
     CONFLICT = "conflict"  # 409
     PRECONDITION = "precondition"  # 412
     TOO_LARGE = "too_large"  # 413
