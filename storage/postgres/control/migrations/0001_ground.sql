@@ -215,9 +215,17 @@ create table control.job (
     trigger_id uuid,
     primary key (environment_id, id)
 ) partition by range (id);
-create index job_label on control.job using gin (labels jsonb_path_ops) where labels is not null;
 create index job_replay on control.job (environment_id, replay_of) where replay_of is not null;
 create index job_trigger on control.job (environment_id, trigger_id, id) where trigger_id is not null;
+
+-- A table and not a GIN index on job.labels: containment of jsonb is not leakproof, so under row security no index
+-- would be used for it; equality of text is.
+create table control.job_label (
+    environment_id uuid not null,
+    label text not null, -- "KEY=VALUE"
+    job_id uuid not null,
+    primary key (environment_id, label, job_id)
+) partition by range (job_id);
 
 create table control.ready (
     route integer not null,
@@ -295,6 +303,7 @@ create table control.job_end (
     result bytea, -- sealed
     result_object text,
     error bytea, -- sealed
+    cancel_requested_at timestamptz,
     primary key (environment_id, job_id) -- the last guard of "exactly one end"
 ) partition by range (job_id);
 create index job_end_time on control.job_end using brin (finished_at) with (pages_per_range = 16, autosummarize = on);
@@ -314,7 +323,9 @@ create table control.attempt (
     retry_key uuid not null, -- where it stands in `ready` or `due` after this
     primary key (environment_id, job_id, number)
 );
+create index attempt_time on control.attempt using brin (finished_at) with (pages_per_range = 16, autosummarize = on);
 
+-- Only while the job runs; its end keeps the instant.
 create table control.cancel_request (
     job_id uuid primary key,
     environment_id uuid not null,
@@ -399,7 +410,41 @@ create unique index platform_job_once on control.platform_job (kind, subject) wh
 -- Partitions by id range: a UUIDv7 begins with its millisecond, so a range of ids is a range of time. --------------------------
 
 create table control.job_default partition of control.job default;
+create table control.job_label_default partition of control.job_label default;
 create table control.job_end_default partition of control.job_end default;
+
+-- The least UUIDv7 of a day's first millisecond (UTC), as waypost.ids.first_id_at makes it.
+create function control.first_id_of(day date) returns uuid
+    language sql immutable parallel safe
+    return (lpad(to_hex(extract(epoch from day)::bigint * 1000), 12, '0') || '70008000000000000000')::uuid;
+
+-- One week's partitions, the week that begins on `monday`. False when they are there already, or when the default partition
+-- holds rows of that week already: those stay there, nothing is lost. Making tables needs ownership: hence the definer.
+create function control.make_partition(monday date) returns boolean
+    language plpgsql security definer set search_path = pg_catalog set lock_timeout = '2s'
+as $$
+declare
+    suffix text := '_w' || to_char(monday, 'YYYYMMDD');
+    parent text;
+begin
+    if extract(isodow from monday) <> 1 then
+        raise exception '% is not a Monday', monday;
+    end if;
+    if to_regclass('control.job' || suffix) is not null then
+        return false;
+    end if;
+    foreach parent in array array['job', 'job_label', 'job_end'] loop
+        execute format('create table control.%I partition of control.%I for values from (%L) to (%L)',
+            parent || suffix, parent, control.first_id_of(monday), control.first_id_of(monday + 7));
+    end loop;
+    return true;
+exception
+    when check_violation or duplicate_table then
+        return false;
+end $$;
+revoke execute on function control.make_partition(date) from public;
+grant execute on function control.make_partition(date) to waypost_worker;
+select control.make_partition(date_trunc('week', now() at time zone 'UTC')::date + 7 * week) from generate_series(0, 2) as week;
 
 -- Row security: an environment's role sees its own rows, whatever the application asks (decision 1). ----------------------------
 
@@ -411,7 +456,7 @@ do $$
 declare t text;
 begin
     foreach t in array array[
-        'job', 'ready', 'due', 'hold', 'permit', 'lease', 'job_end', 'attempt', 'cancel_request', 'job_log',
+        'job', 'job_label', 'ready', 'due', 'hold', 'permit', 'lease', 'job_end', 'attempt', 'cancel_request', 'job_log',
         'route', 'route_count', 'route_delta', 'route_minute', 'function_pause', 'node'
     ] loop
         execute format('alter table control.%I enable row level security', t);
@@ -437,7 +482,7 @@ grant insert, update on control.organization, control.project, control.environme
     control.environment_secret, control.api_key, control.node_credential, control.route, control.function_pause,
     control.idempotency, control.platform_job, control.cancel_request to waypost_gateway;
 grant delete on control.function_pause, control.idempotency to waypost_gateway;
-grant insert on control.job, control.ready, control.due, control.hold, control.permit, control.job_end, control.route_delta, control.audit
+grant insert on control.job, control.job_label, control.ready, control.due, control.hold, control.permit, control.job_end, control.route_delta, control.audit
     to waypost_gateway;
 grant select, delete on control.ready, control.due, control.hold, control.permit to waypost_gateway;
 grant select (job_id, environment_id, session, route, number, attempt_id) on control.lease to waypost_gateway;
