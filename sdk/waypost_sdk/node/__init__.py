@@ -1,0 +1,1 @@
+"""The node runtime: declared functions, one stream to a relay, answers that are kept until they are settled."""
