@@ -123,15 +123,13 @@ class Database:
         role = role_name(environment_id)
         async with _acquired(self._general) as connection:
             try:
-                await connection.execute(
-                    f"BEGIN; SET LOCAL ROLE {role}; SET LOCAL search_path = {role}, pg_catalog; "
-                    f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"
-                )
-            except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
-                raise not_found("environment") from error
-            yield connection
-            await connection.execute(f"COMMIT; {_CLEAN}")
-            _session(connection).clean = True
+                await _begin(connection, role)
+                yield connection
+            except BaseException:
+                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await _end(connection, "ROLLBACK")
+                raise
+            await _end(connection, "COMMIT")
 
     @asynccontextmanager
     async def hot(self, *, synchronous_commit: bool = True) -> AsyncIterator[Connection]:
@@ -156,6 +154,22 @@ class Database:
         except TimeoutError:
             for pool in pools:
                 pool.terminate()
+
+
+async def _begin(connection: Connection, role: str) -> None:
+    """One simple query of four statements: one round trip, nothing prepared."""
+    try:
+        await connection.execute(
+            f"BEGIN; SET LOCAL ROLE {role}; SET LOCAL search_path = {role}, pg_catalog; "
+            f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'"
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError) as error:
+        raise not_found("environment") from error
+
+
+async def _end(connection: Connection, how: str) -> None:
+    await connection.execute(f"{how}; {_CLEAN}")
+    _session(connection).clean = True
 
 
 def _session(connection: Connection) -> _Session:

@@ -1,0 +1,1 @@
+"""Pauses of functions: rows of control.function_pause."""

@@ -1,0 +1,137 @@
+"""The life of a platform job as statements. The attempt id is the fence: another attempt settles nothing.
+
+A running attempt whose worker's session has ended, or whose lease is over, is claimed again; it counts as an attempt.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from storage.postgres.database import Connection
+
+_COLUMNS = "id, kind, environment_id, subject, state, number, max_attempts, error"
+_INSERT = "insert into control.platform_job (id, kind, environment_id, subject) values ($1, $2, $3, $4)"
+_CLAIM = f"""
+update control.platform_job j
+set state = 'running', number = number + 1, session = $2, attempt_id = $3, started_at = now(), error = null
+where j.id = $1 and j.run_at <= now() and (
+    j.state = 'queued'
+    or j.state = 'running' and not exists (
+        select from control.session s where s.id = j.session and s.ended_at is null and s.lease_until > now()
+    )
+)
+returning {_COLUMNS}
+"""  # noqa: S608 - constants only
+_COMPLETE = """
+update control.platform_job set state = 'completed', finished_at = now(), error = null
+where id = $1 and attempt_id = $2 and state = 'running' returning true
+"""
+_FAIL = """
+update control.platform_job set error = $3, state = $4, hinted_at = null,
+    run_at = now() + $5::float8 * interval '1 second',
+    finished_at = case when $4 in ('failed', 'dead_letter') then now() end
+where id = $1 and attempt_id = $2 and state = 'running' returning true
+"""
+# Those that may run and were not hinted lately; at most $2 of one environment out at a time, counting hints still out.
+_SWEEP = """
+with wanting as (
+    select j.id, coalesce(j.environment_id, j.id) as owner, j.run_at, j.hinted_at
+    from control.platform_job j left join control.session s on s.id = j.session
+    where j.state in ('queued', 'running') and j.run_at <= now()
+        and (j.state = 'queued' or s.id is null or s.ended_at is not null or s.lease_until <= now())
+), ranked as (
+    select id, hinted_at, row_number() over (partition by owner order by run_at, id) as place from wanting
+), chosen as (
+    select j.id from control.platform_job j join ranked r on r.id = j.id
+    where r.place <= $2 and (r.hinted_at is null or r.hinted_at < now() - $1::float8 * interval '1 second')
+    limit 1000 for update of j skip locked
+)
+update control.platform_job j set hinted_at = now() from chosen where chosen.id = j.id returning j.id
+"""
+_READ = f"select {_COLUMNS} from control.platform_job where id = $1"  # noqa: S608 - constants only
+_BEGIN_SESSION = """
+insert into control.session (process, kind, address, pid, lease_until)
+values ($1, 'worker', $2, $3, now() + $4::float8 * interval '1 second') returning id
+"""
+_RENEW_SESSION = """
+update control.session set lease_until = now() + $2::float8 * interval '1 second'
+where id = $1 and ended_at is null and lease_until > now() returning true
+"""
+_END_SESSION = "update control.session set ended_at = now(), lease_until = now() where id = $1 and ended_at is null"
+
+
+class PlatformJob(msgspec.Struct, frozen=True):
+    """One platform job. `number` is that of the current attempt once it is claimed."""
+
+    id: UUID
+    kind: str
+    environment_id: UUID | None
+    subject: UUID
+    state: str
+    number: int
+    max_attempts: int
+    error: str | None
+
+
+async def insert_platform_job(
+    connection: Connection, job_id: UUID, kind: str, environment_id: UUID | None, subject: UUID
+) -> None:
+    """Queue it in the transaction of what it is about; at most one of a kind and subject is open."""
+    await connection.execute(_INSERT, job_id, kind, environment_id, subject)
+
+
+async def claim_platform_job(connection: Connection, job_id: UUID, session: int, attempt_id: int) -> PlatformJob | None:
+    """The job, now running under this session and attempt; None when it is not to be run now (ended, held, not due)."""
+    row = await connection.fetchrow(_CLAIM, job_id, session, attempt_id)
+    return None if row is None else _job(row)
+
+
+async def complete_platform_job(connection: Connection, job_id: UUID, attempt_id: int) -> bool:
+    """False when the attempt is not the current one."""
+    return await connection.fetchval(_COMPLETE, job_id, attempt_id) is not None
+
+
+async def retry_platform_job(
+    connection: Connection, job_id: UUID, attempt_id: int, error: str, delay_seconds: float
+) -> bool:
+    """Back into the queue, not before the delay; False when the attempt is not the current one."""
+    return await connection.fetchval(_FAIL, job_id, attempt_id, error, "queued", delay_seconds) is not None
+
+
+async def end_platform_job(
+    connection: Connection, job_id: UUID, attempt_id: int, error: str, *, dead_letter: bool
+) -> bool:
+    """The end without success: `dead_letter` when its attempts are used up, else `failed` (a retry cannot help)."""
+    state = "dead_letter" if dead_letter else "failed"
+    return await connection.fetchval(_FAIL, job_id, attempt_id, error, state, 0.0) is not None
+
+
+async def take_hints(connection: Connection, *, stale_seconds: float, per_environment: int) -> list[UUID]:
+    """Ids to hint now, marked as hinted: due, not running on a live session, not hinted within `stale_seconds`."""
+    return [row["id"] for row in await connection.fetch(_SWEEP, stale_seconds, per_environment)]
+
+
+async def read_platform_job(connection: Connection, job_id: UUID) -> PlatformJob | None:
+    row = await connection.fetchrow(_READ, job_id)
+    return None if row is None else _job(row)
+
+
+async def begin_session(connection: Connection, process: str, address: str, pid: int, lease_seconds: float) -> int:
+    """A worker's session: its jobs are its own while the lease is renewed."""
+    session: int = await connection.fetchval(_BEGIN_SESSION, process, address, pid, lease_seconds)
+    return session
+
+
+async def renew_session(connection: Connection, session: int, lease_seconds: float) -> bool:
+    """False when the lease is over already: others may have taken the jobs."""
+    return await connection.fetchval(_RENEW_SESSION, session, lease_seconds) is not None
+
+
+async def end_session(connection: Connection, session: int) -> None:
+    """Let go of everything at once."""
+    await connection.execute(_END_SESSION, session)
+
+
+def _job(row: Any) -> PlatformJob:
+    return PlatformJob(*row)

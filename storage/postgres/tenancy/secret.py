@@ -1,0 +1,24 @@
+"""Sealed secrets of environments, as rows; opening them is storage.secrets' work."""
+
+from uuid import UUID
+
+from storage.postgres.database import Connection
+
+_INSERT = """
+insert into control.environment_secret (environment_id, name, sealed, kek_id) values ($1, $2, $3, $4)
+on conflict (environment_id, name) do nothing returning true
+"""
+_READ = "select sealed from control.environment_secret where environment_id = $1 and name = $2"
+
+
+async def insert_secret(
+    connection: Connection, environment_id: UUID, name: str, sealed: bytes, kek_id: str | None = None
+) -> bool:
+    """False when there is one already, which stays. `kek_id` for `data_key` only: the others are under the data key."""
+    return await connection.fetchval(_INSERT, environment_id, name, sealed, kek_id) is not None
+
+
+async def read_secret(connection: Connection, environment_id: UUID, name: str) -> bytes | None:
+    """The sealed bytes."""
+    sealed: bytes | None = await connection.fetchval(_READ, environment_id, name)
+    return sealed

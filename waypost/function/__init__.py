@@ -1,0 +1,1 @@
+"""Functions as people see them: what is paused, by whom and why."""
