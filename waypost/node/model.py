@@ -15,7 +15,7 @@ class NodeState(StrEnum):
 
 
 class NodeRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A connected node, or one that was. `functions`: `{"name", "max_in_flight", "input_schema"?, "output_schema"?}`."""
+    """A node that is or was connected. `functions`: `{"name", "max_in_flight", "input_schema"?, "output_schema"?}`."""
 
     id: UUID
     environment_id: UUID
