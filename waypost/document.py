@@ -8,6 +8,7 @@ not be is 422.
 import json
 import re
 from collections.abc import Iterator
+from itertools import accumulate, islice
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -15,16 +16,14 @@ import msgspec
 from waypost.errors import Category, Problem, WaypostError, invalid
 
 MAX_DEPTH = 64  # native contract §1
+MAX_PROBLEMS = 100  # in one error
 
 T = TypeVar("T")
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<high>))|u(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
+_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class _RepeatedKeyError(Exception):
@@ -69,8 +68,8 @@ def verify(text: bytes, depth: int = MAX_DEPTH) -> None:
         raise invalid("invalid_number", f"{error} is not a JSON number; send null or a string instead.") from None
     except _RepeatedKeyError:
         raise _repeated(decoded) from None
-    if b"\\u" in text and (position := _lone_surrogate(text)) is not None:
-        raise malformed(f"the escape at byte {position} is half of a surrogate pair, which is no character")
+    if (b"\\ud" in text or b"\\uD" in text) and (half := _lone_surrogate(text)):
+        raise malformed(f"the escape {half} is half of a surrogate pair and stands alone, which is no character")
 
 
 def malformed(reason: str) -> WaypostError:
@@ -89,39 +88,37 @@ def pointer(*parts: str | int) -> str:
 
 
 def _deeper_than(text: bytes, depth: int) -> bool:
-    """Whether brackets nest deeper, by taking away the innermost pairs, all at once, as often as allowed."""
-    brackets = _STRING.sub(b"", text).translate(_BRACKETS, _NOT_BRACKETS)
-    for _ in range(depth):
-        less = brackets.replace(b"[]", b"")
-        if len(less) == len(brackets):
-            return len(brackets) > depth  # unbalanced: a flat one is left to the parser, which says where
-        brackets = less
-    return bool(brackets)
+    """Whether brackets nest deeper: the greatest sum of steps down (1) and up (-1)."""
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in text else text
+    outside = b"".join(unescaped.split(b'"')[::2])  # of strings; nearly three times as fast as a regular expression
+    steps = memoryview(outside.translate(_STEPS, _NOT_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0) > depth
 
 
-def _lone_surrogate(text: bytes) -> int | None:
-    for match in _ESCAPE.finditer(text):
-        if match["high"] is not None or match["low"] is not None:
-            return match.start()
-    return None
+def _lone_surrogate(text: bytes) -> str | None:
+    """The beginning of the first escape that is half of a pair without its other half."""
+    escapes = text.replace(b"\\\\", b"  ")  # what follows an escaped backslash is no escape
+    half = _HALF.search(_PAIR.sub(b" ", escapes))
+    return half.group().decode() if half else None
 
 
 def _repeated(text: str) -> WaypostError:
-    problems = [
-        Problem(path, "duplicate_key", f"The key {path.rsplit('/', 1)[1]!r} is given more than once; send it once.")
-        for path in _repeated_keys(_TREE.decode(text), "")
-    ]
-    return invalid("duplicate_key", problems[0].message, problems[0].path, *problems[1:100])
+    problems = []
+    for parts in islice(_repeated_keys(_TREE.decode(text), ()), MAX_PROBLEMS):
+        path = pointer(*(part if isinstance(part, int) else part[:256] for part in parts))
+        message = f"The key {parts[-1][:60]!r} is given more than once; send it once."
+        problems.append(Problem(path, "duplicate_key", message))
+    return invalid("duplicate_key", problems[0].message, problems[0].path, *problems[1:])
 
 
-def _repeated_keys(value: Any, path: str) -> Iterator[str]:
-    """Pointers of the repeated keys below `value`, where objects are lists of (key, value) tuples."""
+def _repeated_keys(value: Any, above: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Where keys repeat below `value`, as parts of pointers; in `value` objects are lists of (key, value) tuples."""
     if not isinstance(value, list):
         return
     seen: set[str] = set()
     for index, item in enumerate(value):
         is_member = isinstance(item, tuple)
-        below = path + pointer(item[0] if is_member else index)
+        below = (*above, item[0] if is_member else index)
         if is_member and item[0] in seen:
             yield below
         elif is_member:

@@ -4,20 +4,19 @@ The slow path of `waypost.job.specification`: it reads a refused body again, mem
 every fault. It accepts nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from waypost.document import MAX_DEPTH, malformed, pointer, verify
+from waypost.document import MAX_DEPTH, MAX_PROBLEMS, malformed, pointer, verify
 from waypost.errors import Category, Problem, WaypostError, invalid
 from waypost.job.form import EXPECTED, KEPT_FOR_LATER, BulkItem, JobForm, fault, faults
 from waypost.job.model import MAX_BULK, Concurrency, RetryPolicy
 
 BULK_DEPTH = MAX_DEPTH + 2  # a job in a list in an object is as deep as it likes to be on its own
 OVERRIDES_DEPTH = MAX_DEPTH + 1
-MAX_PROBLEMS = 100
 
 _NESTED: Mapping[str, type[msgspec.Struct]] = {"retry": RetryPolicy, "concurrency": Concurrency}
 _HINTS = {
@@ -61,12 +60,12 @@ def refusal(problems: Iterable[Problem]) -> WaypostError:
     return error
 
 
-def _inside(body: bytes, name: str, judge: Any) -> list[Problem]:
+def _inside(body: bytes, name: str, judge: Callable[[msgspec.Raw], list[Problem]]) -> list[Problem]:
     """Problems of the one member `name` that the body may have."""
     members = _members(msgspec.Raw(body))
     if members is None:
         return [Problem("", "wrong_type", f'The body must be an object: {{"{name}": …}}.')]
-    problems = [_unknown(other, "", ()) for other in members if other != name]
+    problems = [_unknown(other, "", ()) for other in members if other != name][:MAX_PROBLEMS]
     if name in members:
         return problems + judge(members[name])
     if not problems and name == "jobs":
@@ -119,6 +118,8 @@ def _collect(
     problems: list[Problem] = []
     values: dict[str, Any] = {}
     for name, raw in members.items():
+        if len(problems) >= MAX_PROBLEMS:
+            break
         if name in without or name not in kind.__struct_fields__:
             problems.append(_unknown(name, path, without))
             continue

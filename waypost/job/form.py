@@ -43,7 +43,7 @@ KEPT_FOR_LATER = frozenset({"prefer", "route_key", "ordering_key"})
 FIRST_YEAR = 1970  # earlier instants are mistakes, and some cannot be expressed in UTC
 
 EXPECTED = {
-    "function": f"a name such as image.thumbnail: at most {MAX_FUNCTION_CHARACTERS} lower-case letters, digits, _ and .",
+    "function": f"a name such as image.thumbnail: at most {MAX_FUNCTION_CHARACTERS} of a-z, 0-9, _ and .",
     "payload": f"JSON of at most {MAX_PAYLOAD_BYTES} bytes",
     "tags": f'a list of at most {MAX_SELECTORS} selectors such as "gpu" or "mem_gb>=16"',
     "priority": f"an integer from 0 to {HIGHEST_PRIORITY} ({HIGHEST_PRIORITY} is first)",

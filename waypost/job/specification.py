@@ -15,7 +15,6 @@ from typing import Any
 import msgspec
 
 from waypost.document import MAX_DEPTH, verify
-from waypost.errors import WaypostError
 from waypost.job import complaint
 from waypost.job.complaint import BULK_DEPTH, OVERRIDES_DEPTH
 from waypost.job.form import BulkForm, JobForm, faults, is_function, is_idempotency_key
@@ -47,7 +46,7 @@ _DEFAULT_RETRY = RetryPolicy()
 
 
 class Overrides(msgspec.Struct, frozen=True):
-    """What a replay changes: the fields named in `given`, with their values in `spec` (whose function means nothing)."""
+    """What a replay changes: the fields named in `given`, with their values in `spec` (its function means nothing)."""
 
     spec: JobSpec
     given: frozenset[str] = frozenset()
@@ -158,11 +157,8 @@ def replayed(spec: JobSpec, overrides: Overrides) -> JobSpec:
 
 
 def _replayed_policy(policy: Policy, changed: Policy, given: frozenset[str]) -> Policy:
-    return Policy(
-        *(
-            getattr(changed if name in given else policy, name) for name in Policy.__struct_fields__
-        )  # fields have one name
-    )
+    # A field of Policy has the same name in the body.
+    return Policy(*(getattr(changed if name in given else policy, name) for name in Policy.__struct_fields__))
 
 
 # --- what is kept and shown -----------------------------------------------------------------------------------------
