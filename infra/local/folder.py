@@ -1,0 +1,224 @@
+"""The data folder of one local platform: its layout, its lock, its version, its secrets.
+
+lock          held by the supervisor (flock), so it falls with the process that holds it
+version.json  the layout's number and who wrote it
+state.json    what runs: for `status`, `down`, and for finding leftovers
+secrets/      0700: kek, passwords.json, admin-key
+postgres/ objects/ valkey/ logs/ run/
+"""
+
+import base64
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from infra.local.problem import ExitCode, LocalError
+
+LAYOUT = 1
+MIN_FREE_BYTES = 200 << 20  # a cluster, its log and a checkpoint fit; below it PostgreSQL would stop in the middle
+_MAX_SOCKET_FOLDER_BYTES = 80  # sun_path holds 107, the longest file name in it is 20
+PASSWORDS = (
+    "postgres",
+    "waypost_owner",
+    "waypost_gateway",
+    "waypost_relay",
+    "waypost_worker",
+    "waypost_provisioner",
+    "waypost_auditor",
+    "valkey_gateway",
+    "valkey_relay",
+    "valkey_worker",
+    "s3_access_key",
+    "s3_secret_key",
+    "objects_signing",
+)
+
+
+class DataFolder:
+    """Paths and files; nothing is made before `open`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        self._lock: int | None = None
+
+    @property
+    def socket_dir(self) -> Path:
+        """Where the unix sockets lie: in the folder, or a short path where its own would be too long for one."""
+        own = self.root / "run"
+        if len(os.fsencode(own)) <= _MAX_SOCKET_FOLDER_BYTES:
+            return own
+        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"waypost-{name}"
+
+    @property
+    def secrets(self) -> Path:
+        return self.root / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def kek_file(self) -> Path:
+        return self.secrets / "kek"
+
+    @property
+    def admin_key_file(self) -> Path:
+        return self.secrets / "admin-key"
+
+    @property
+    def state_file(self) -> Path:
+        return self.root / "state.json"
+
+    def open(self) -> None:
+        """Make the folder where there is none, lock it, and check that it is ours to use.
+
+        Raises LocalError: not writable, a second supervisor, a newer layout, a full disk.
+        """
+        try:
+            self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._take_lock()
+            self._check_version()
+            self._check_space()
+            for place in (self.secrets, self.logs):
+                place.mkdir(mode=0o700, exist_ok=True)
+            self._check_socket_dir()
+        except OSError as error:
+            self.close()
+            raise folder_problem(self.root, error) from error
+        except LocalError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def is_running(self) -> bool:
+        """Whether a supervisor holds the folder at this moment."""
+        try:
+            handle = os.open(self.root / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def passwords(self) -> dict[str, str]:
+        """The passwords of every login, made once; a later version may add some."""
+        path = self.secrets / "passwords.json"
+        known: dict[str, str] = msgspec.json.decode(path.read_bytes(), type=dict[str, str]) if path.exists() else {}
+        missing = [name for name in PASSWORDS if name not in known]
+        if missing:
+            known |= {name: secrets.token_urlsafe(24) for name in missing}
+            write_secret(path, msgspec.json.encode(known))
+        return known
+
+    def ensure_kek(self) -> None:
+        """The key-encryption key: 32 random bytes, base64url. Losing it loses every sealed body."""
+        if not self.kek_file.exists():
+            write_secret(self.kek_file, base64.urlsafe_b64encode(secrets.token_bytes(32)))
+
+    def read_state(self) -> dict[str, Any] | None:
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+            state: dict[str, Any] = msgspec.json.decode(self.state_file.read_bytes())
+            return state
+        return None
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        write_secret(self.state_file, msgspec.json.format(msgspec.json.encode(state), indent=1))
+
+    def _take_lock(self) -> None:
+        handle = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
+            os.close(handle)
+            raise LocalError(
+                f"A platform already runs on {self.root} (process {holder}): stop it with "
+                f"`waypost down --data-dir {self.root}`, or choose another folder with --data-dir.",
+                ExitCode.CONFLICT,
+            ) from None
+        self._lock = handle
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+
+    def _check_version(self) -> None:
+        path = self.root / "version.json"
+        if not path.exists():
+            strangers = [entry.name for entry in self.root.iterdir() if entry.name != "lock"]
+            if strangers:
+                raise LocalError(
+                    f"{self.root} is not empty and not a data folder of Waypost (it holds {strangers[0]!r}): "
+                    "choose another folder with --data-dir.",
+                    ExitCode.CONFLICT,
+                )
+            write_secret(path, msgspec.json.encode({"layout": LAYOUT, "waypost": own_version()}))
+            return
+        found = msgspec.json.decode(path.read_bytes())
+        if found["layout"] > LAYOUT:
+            raise newer_version(self.root, str(found.get("waypost", "unknown")))
+
+    def _check_space(self) -> None:
+        free = shutil.disk_usage(self.root).free
+        if free < MIN_FREE_BYTES:
+            raise LocalError(
+                f"The disk of {self.root} has {free >> 20} MiB free, a start needs {MIN_FREE_BYTES >> 20} MiB: "
+                "make room or choose another folder with --data-dir."
+            )
+
+    def _check_socket_dir(self) -> None:
+        place = self.socket_dir
+        if place.parent == self.root:
+            return
+        place.mkdir(mode=0o700, exist_ok=True)
+        status = place.lstat()
+        if place.is_symlink() or (os.geteuid() != 0 and status.st_uid != os.geteuid()):
+            raise LocalError(f"{place}, where the sockets should lie, belongs to somebody else: remove it.")
+
+
+def own_version() -> str:
+    from importlib.metadata import version  # 30 ms that `status` and `down` need not pay
+
+    return version("waypost")
+
+
+def newer_version(root: Path, version: str) -> LocalError:
+    return LocalError(
+        f"The data in {root} was written by a newer Waypost ({version}; this is {own_version()}): "
+        "start it with that version or a later one. Nothing was changed.",
+        ExitCode.VERSION,
+    )
+
+
+def folder_problem(root: Path, error: OSError) -> LocalError:
+    """The sentence for a folder that cannot be used."""
+    if error.errno == errno.ENOSPC:
+        return LocalError(f"The disk of {root} is full: make room or choose another folder with --data-dir.")
+    return LocalError(f"The data folder {root} cannot be used: {error.strerror or error} ({error.filename or root}).")
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Replace a file by one that is whole or not there, 0600 from its first byte."""
+    staging = path.with_name(path.name + ".new")
+    handle = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(handle)
+    staging.replace(path)
