@@ -234,3 +234,4 @@ class Settled(msgspec.Struct, frozen=True):
     rank: int
     number: int
     concurrency_key: str | None
+    canceled: bool = False  # of a retry: somebody wanted the job canceled, so it ended instead

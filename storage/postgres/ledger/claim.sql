@@ -1,6 +1,7 @@
 -- Lease jobs to a session's nodes: each ask names (route, rank), a low mark, and the nodes in the order in which they get
 -- the jobs. LATERAL with LIMIT and FOR UPDATE SKIP LOCKED per ask: 1.7 ms where `= ANY` with ORDER BY took 16 and starved
--- later routes (decision 10). The delete goes by ctid of rows locked in this statement.
+-- later routes (decision 10). The delete goes by ctid of rows locked in this statement. A session that was ended claims
+-- nothing; one that is ended meanwhile leaves leases that the sweeper finds.
 with picked as materialized (
     select r.*, a.base + row_number() over (partition by a.ask order by r.key) as slot
     from unnest($1::int[], $2::smallint[], $3::uuid[], $4::int[], $5::int[]) with ordinality
@@ -13,6 +14,7 @@ with picked as materialized (
         limit a.wanted
         for update skip locked
     ) r
+    where (select ended_at is null from control.session where id = $6::bigint)
 ), gone as (
     delete from control.ready where ctid = any (array(select at from picked))
 ), leased as (

@@ -1,7 +1,8 @@
 -- End running jobs. A row counts only if session and attempt are those of the lease: the fence (decision 12a).
 -- The caller sorts by job id and removes repeats (else one repeat breaks the batch, and unsorted batches deadlock).
+-- Permit and cancel request are looked up by primary key, row by row: joins of the batch with itself grow with its square.
 with held as materialized (
-    select l.*, a.state, a.outcome, a.result, a.result_object, a.error
+    select l.*, a.state, a.outcome, a.result, a.result_object, a.error, p.concurrency_key, c.requested_at
     from unnest($2::uuid[], $3::bigint[], $4::smallint[], $5::smallint[], $6::bytea[], $7::text[], $8::bytea[])
         as a(job_id, attempt_id, state, outcome, result, result_object, error)
     cross join lateral (
@@ -10,20 +11,25 @@ with held as materialized (
         where job_id = a.job_id and attempt_id = a.attempt_id and session = $1::bigint
         for update
     ) l
+    left join lateral (select concurrency_key from control.permit where job_id = l.job_id) p on true
+    left join lateral (select requested_at from control.cancel_request where job_id = l.job_id) c on true
 ), gone as (
     delete from control.lease where ctid = any (array(select at from held))
 ), ended as (
     insert into control.job_end (
-        job_id, environment_id, route, state, outcome, number, attempt_id, session, node, started_at, result, result_object, error
+        job_id, environment_id, route, state, outcome, number, attempt_id, session, node, started_at, result, result_object,
+        error, cancel_requested_at
     )
-    select job_id, environment_id, route, state, outcome, number, attempt_id, session, node, started_at, result, result_object, error
+    select job_id, environment_id, route, state, outcome, number, attempt_id, session, node, started_at, result, result_object,
+        error, requested_at
     from held
 ), counted as (
     insert into control.route_delta (environment_id, route, running, completed, failed)
     select environment_id, route, -count(*), count(*) filter (where state = 1), count(*) filter (where state <> 1)
     from held group by environment_id, route
 ), freed as (
-    delete from control.permit where job_id = any (array(select job_id from held)) returning job_id, concurrency_key
+    delete from control.permit where job_id = any (array(select job_id from held where concurrency_key is not null))
+), heard as (
+    delete from control.cancel_request where job_id = any (array(select job_id from held where requested_at is not null))
 )
-select h.job_id, h.environment_id, h.route, h.rank, h.number, f.concurrency_key
-from held h left join freed f on f.job_id = h.job_id
+select job_id, environment_id, route, rank, number, concurrency_key, false as canceled from held

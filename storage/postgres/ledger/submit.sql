@@ -39,6 +39,11 @@ with asked as materialized (
     select id, environment_id, route, rank, submitted_by, policy, labels::jsonb, payload, payload_object, at, expires_at,
         concurrency_key, concurrency_limit, traceparent, replay_of, trigger_id
     from kept
+), labelled as (
+    insert into control.job_label (environment_id, label, job_id)
+    select k.environment_id, pair.key || '=' || pair.value, k.id
+    from kept k cross join lateral jsonb_each_text(k.labels::jsonb) pair
+    where k.labels is not null
 ), readied as (
     insert into control.ready (route, rank, key, job_id, environment_id, expires_at)
     select route, rank, id, id, environment_id, expires_at from kept where not waits and concurrency_key is null

@@ -1,0 +1,22 @@
+-- Add up what statements appended. The delete takes each row once, whoever folds. A submission is a delta that adds to
+-- `waiting` and leaves `running` alone; a retry takes from `running` what it adds.
+with picked as materialized (
+    select ctid as at from control.route_delta limit $1 for update skip locked
+), gone as (
+    delete from control.route_delta where ctid = any (array(select at from picked))
+    returning environment_id, route, waiting, running, completed, failed, at
+), totals as (
+    insert into control.route_count as c (route, environment_id, waiting, running, completed, failed)
+    select route, environment_id, sum(waiting), sum(running), sum(completed), sum(failed)
+    from gone group by route, environment_id order by route
+    on conflict (route) do update set waiting = c.waiting + excluded.waiting, running = c.running + excluded.running,
+        completed = c.completed + excluded.completed, failed = c.failed + excluded.failed
+), minutes as (
+    insert into control.route_minute as m (route, minute, environment_id, submitted, completed, failed)
+    select route, date_trunc('minute', at), environment_id,
+        coalesce(sum(waiting) filter (where waiting > 0 and running = 0), 0), sum(completed), sum(failed)
+    from gone group by route, date_trunc('minute', at), environment_id order by route, date_trunc('minute', at)
+    on conflict (route, minute) do update set submitted = m.submitted + excluded.submitted,
+        completed = m.completed + excluded.completed, failed = m.failed + excluded.failed
+)
+select count(*) from gone

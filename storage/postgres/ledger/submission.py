@@ -1,0 +1,118 @@
+"""Keeping submissions: one statement a batch, idempotency keys resolved, order of the answers kept.
+
+Refuses to validate: what a submission may say was decided before (`waypost.job.specification`).
+"""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+from storage.postgres.database import Connection, Database
+from storage.postgres.ledger.statement import MAX_ROWS, run
+from waypost.errors import unavailable
+from waypost.job.model import Accepted, Submission
+
+MAX_ROUNDS = 50  # a key in use that is gone when looked up makes another round; this often it is no race any more
+
+_Key = tuple[UUID, str, str]
+_Numbered = list[tuple[int, Submission]]
+_COLUMNS = (
+    "id",
+    "environment_id",
+    "route",
+    "rank",
+    "submitted_by",
+    "policy",
+    "labels",
+    "payload",
+    "payload_object",
+    "run_at",
+    "delay_seconds",
+    "expires_in_seconds",
+    "concurrency_key",
+    "concurrency_limit",
+    "traceparent",
+    "replay_of",
+    "trigger_id",
+    "idempotency_scope",
+    "idempotency_key",
+    "request_hash",
+)
+
+
+class _Conflicted(Exception):  # noqa: N818 (ends a transaction, is no fault)
+    """Rolls an atomic batch back."""
+
+
+async def submit(database: Database, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]:
+    """Keep `batch`, durably; the answers are in its order.
+
+    A key in use with the same hash answers the first job (`replayed`), with another hash nothing was kept of that one
+    (`conflict`). With `atomic` one conflict keeps nothing at all: every answer that is no conflict is then moot.
+    Raises `unavailable` (then it is not known what was kept: keys tell) and `unstorable` (then nothing was).
+    """
+    if not atomic:
+        async with database.hot() as connection:
+            return await _resolve(connection, batch)
+    answers: list[Accepted] = []
+    try:
+        async with database.hot() as connection, connection.transaction():
+            answers = await _resolve(connection, batch)
+            if any(answer.conflict for answer in answers):
+                raise _Conflicted  # noqa: TRY301 (leaving by an error is what rolls back)
+    except _Conflicted:
+        pass
+    return answers
+
+
+async def _resolve(connection: Connection, batch: Sequence[Submission]) -> list[Accepted]:
+    answers: dict[int, Accepted] = {}
+    pending = list(enumerate(batch))
+    for _ in range(MAX_ROUNDS + len(batch)):
+        if not pending:
+            return [answers[index] for index in range(len(batch))]
+        now, later = _one_round(pending)
+        kept = {row["id"] for row in await run(connection, "submit", *_columns(item for _, item in now))}
+        answers.update((index, Accepted(item.id)) for index, item in now if item.id in kept)
+        met = [(index, item) for index, item in now if item.id not in kept]
+        known = await _first_requests(connection, [item for _, item in met]) if met else {}
+        answers.update((index, _answer(item, *known[_key(item)])) for index, item in met if _key(item) in known)
+        pending = [pair for pair in met if _key(pair[1]) not in known] + later
+    raise unavailable("PostgreSQL")
+
+
+def _one_round(
+    pending: _Numbered,
+) -> tuple[_Numbered, _Numbered]:
+    """As many as fit into one statement, each idempotency key once; the rest comes after."""
+    now: _Numbered = []
+    later: _Numbered = []
+    keys: set[_Key] = set()
+    for pair in pending:
+        key = _key(pair[1]) if pair[1].idempotency_key is not None else None
+        if len(now) == MAX_ROWS or key in keys:
+            later.append(pair)
+            continue
+        now.append(pair)
+        if key is not None:
+            keys.add(key)
+    return now, later
+
+
+def _columns(items: Iterable[Submission]) -> list[list[object]]:
+    rows = list(items)
+    return [[getattr(row, name) for row in rows] for name in _COLUMNS]
+
+
+def _key(item: Submission) -> _Key:
+    return item.environment_id, item.idempotency_scope, item.idempotency_key or ""
+
+
+async def _first_requests(connection: Connection, items: list[Submission]) -> dict[_Key, tuple[UUID, bytes]]:
+    keys = [_key(item) for item in items]
+    rows = await run(connection, "idempotent", *([key[part] for key in keys] for part in range(3)))
+    return {keys[row["ordinal"] - 1]: (row["reference"], row["request_hash"]) for row in rows}
+
+
+def _answer(item: Submission, reference: UUID, request_hash: bytes) -> Accepted:
+    same = item.request_hash == request_hash
+    return Accepted(reference, replayed=same, conflict=not same)
