@@ -131,6 +131,7 @@ def _repeated_keys(value: Any, above: tuple[Any, ...]) -> Iterator[tuple[Any, ..
 _AT = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[\.\.\.\]")
 _FIELD = re.compile(r"field `(.*)`")
+_RANGE = re.compile(r"` [<>]=? |out of range")
 
 
 def read(text: bytes, kind: type[T]) -> T:
@@ -154,5 +155,5 @@ def explain(error: msgspec.ValidationError, prefix: str = "") -> Problem:
         return Problem(path + pointer(field[1]), "unknown_field", f"There is no field {field[1]!r} here; remove it.")
     if field and "missing required" in message:
         return Problem(path + pointer(field[1]), "missing_field", f"The field {field[1]!r} is required; send it.")
-    code = "wrong_type" if ", got `" in message else "out_of_range" if "range" in message else "invalid_value"
+    code = "wrong_type" if ", got `" in message else "out_of_range" if _RANGE.search(message) else "invalid_value"
     return Problem(path, code, f"{message.replace('`', '')}.")

@@ -4,7 +4,8 @@ The hot path decodes with msgspec into a typed form whose payload stays raw, sca
 lets pass, and judges the form; whatever is wrong, `waypost.job.complaint` reads again and says all of it. A payload is
 never decoded into values that are kept: 40-digit integers, `1E400` and `12.50` reach the node as they were written.
 
-Measured on one shared core: see the figures at `parse_submission` and `parse_bulk`.
+Measured on a shared core: 4 µs for a function and a small payload, 8 µs with two selectors and labels, 6 µs a job in a
+bulk of a thousand, 60 ms for a mebibyte of small objects; half of it is the scan for repeated keys.
 """
 
 from collections.abc import Mapping, Sequence
