@@ -6,7 +6,7 @@ A process is taken with all its descendants; what a descendant used before it en
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -15,13 +15,18 @@ import psutil
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def tree(pid: int) -> list[int]:
-    """The process and its descendants that live now."""
-    try:
-        process = psutil.Process(pid)
-        return [pid, *(child.pid for child in process.children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return []
+def tree(pid: int, others: Container[int] = ()) -> list[int]:
+    """The process and its descendants that live now, but not `others` and theirs (a supervisor's children)."""
+    found, unseen = [pid], [pid]
+    while unseen:
+        try:
+            children = [child.pid for child in psutil.Process(unseen.pop()).children()]
+        except psutil.NoSuchProcess:
+            continue
+        children = [child for child in children if child not in others]
+        found += children
+        unseen += children
+    return found
 
 
 def cpu_seconds(pids: list[int]) -> float:
@@ -75,4 +80,8 @@ class Meter:
         self.share = {name: used / self.seconds for name, used in self.used.items()}
 
     def _read(self) -> dict[str, float]:
-        return {name: cpu_seconds([p for pid in pids for p in tree(pid)]) for name, pids in self._groups.items()}
+        roots = {pid for pids in self._groups.values() for pid in pids}
+        return {
+            name: cpu_seconds([member for pid in pids for member in tree(pid, roots)])
+            for name, pids in self._groups.items()
+        }

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+from infra.local.folder import DataFolder
+
 WAYPOST = str(Path(sys.executable).with_name("waypost"))
 
 
@@ -126,14 +128,12 @@ class Stack:
     # --- processes ---------------------------------------------------------------------------------------------------
 
     def pids(self) -> dict[str, int]:
-        """Process name → pid as of now; a restarted process has another pid than at the start."""
-        command = [WAYPOST, "status", "--json", "--data-dir", str(self.data_dir)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
-        try:
-            processes = json.loads(done.stdout)["processes"]
-        except (ValueError, KeyError) as error:
-            raise StackError(f"waypost status said {done.stdout[:300]!r} {done.stderr[-300:]!r}") from error
-        return {process["name"]: process["pid"] for process in processes if process.get("pid")}
+        """Process name → pid as of now, the supervisor's included; a restarted process has a new pid."""
+        state = DataFolder(self.data_dir).read_state()
+        if state is None:
+            raise StackError(f"nothing runs on {self.data_dir}")
+        entries = [state["supervisor"], *state["processes"]]
+        return {entry["name"]: entry["pid"] for entry in entries if entry["pid"]}
 
     def groups(self) -> dict[str, list[int]]:
         """Pids by kind (`relay-1` and `relay-2` are one group), for the meter."""

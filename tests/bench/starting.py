@@ -39,7 +39,8 @@ def memory(bench: Bench) -> None:
     """Proportional memory of every process of the idle stack, and what it takes of the CPU when nothing happens."""
     time.sleep(bench.seconds(10, 3))
     pids = bench.stack.pids()
-    each = {name: pss_bytes(tree(pid)) / 2**20 for name, pid in pids.items()}
+    roots = set(pids.values())
+    each = {name: pss_bytes(tree(pid, roots)) / 2**20 for name, pid in pids.items()}
     with Meter(bench.stack.groups()) as meter:
         time.sleep(bench.seconds(10, 3))
     total = sum(each.values())
