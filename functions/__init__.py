@@ -1,0 +1,1 @@
+"""The platform's own functions, one folder an area, and the worker process that runs them."""

@@ -1,15 +1,19 @@
-"""Making and removing what an environment has in S3: bucket, user, policy, key. Worker only, with the administrator's key.
+"""Making what an environment has in S3: bucket, user, policy, key. Worker only, with the administrator's key.
 
 Every call may be made again. boto3 (0.3 s of imports) is loaded with the first one and works in threads.
 """
 
 import asyncio
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 from storage.objects.store import REGION, S3Credentials, bucket_name
 from waypost.errors import unavailable
+
+_A = TypeVar("_A")
+_T = TypeVar("_T")
 
 POLICY_NAME = "own-bucket"
 # Actions that SeaweedFS knows too: it refuses a policy with any other, such as s3:ListMultipartUploadParts.
@@ -42,11 +46,11 @@ class ObjectAdmin:
         """The environment's user with its policy and one fresh key; keys that it had before stop working."""
         return await self._run(self._make_key, environment_id)
 
-    async def _run(self, work: Any, *arguments: Any) -> Any:
+    async def _run(self, work: Callable[[_A], _T], argument: _A) -> _T:
         from botocore.exceptions import BotoCoreError
 
         try:
-            return await asyncio.to_thread(work, *arguments)
+            return await asyncio.to_thread(work, argument)
         except BotoCoreError as error:  # no connection, time-out; a refusal is a ClientError and our own fault
             raise unavailable("The object store") from error
 

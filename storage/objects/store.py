@@ -1,7 +1,7 @@
 """Bytes in S3: a bucket per environment, reached with that environment's own key and no other (design, Isolation).
 
-Refuses: listing, and anything the caller did not seal: what is put here is what the bucket shows. obstore is loaded with
-the first object, so that a process which never sees a large payload does not pay for it.
+Refuses: listing, and anything the caller did not seal: what is put here is what the bucket shows. obstore is loaded
+with the first object, so that a process which never sees a large payload does not pay for it.
 """
 
 import asyncio

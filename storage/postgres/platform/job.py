@@ -50,15 +50,6 @@ with wanting as (
 update control.platform_job j set hinted_at = now() from chosen where chosen.id = j.id returning j.id
 """
 _READ = f"select {_COLUMNS} from control.platform_job where id = $1"  # noqa: S608 - constants only
-_BEGIN_SESSION = """
-insert into control.session (process, kind, address, pid, lease_until)
-values ($1, 'worker', $2, $3, now() + $4::float8 * interval '1 second') returning id
-"""
-_RENEW_SESSION = """
-update control.session set lease_until = now() + $2::float8 * interval '1 second'
-where id = $1 and ended_at is null and lease_until > now() returning true
-"""
-_END_SESSION = "update control.session set ended_at = now(), lease_until = now() where id = $1 and ended_at is null"
 
 
 class PlatformJob(msgspec.Struct, frozen=True):
@@ -115,22 +106,6 @@ async def take_hints(connection: Connection, *, stale_seconds: float, per_enviro
 async def read_platform_job(connection: Connection, job_id: UUID) -> PlatformJob | None:
     row = await connection.fetchrow(_READ, job_id)
     return None if row is None else _job(row)
-
-
-async def begin_session(connection: Connection, process: str, address: str, pid: int, lease_seconds: float) -> int:
-    """A worker's session: its jobs are its own while the lease is renewed."""
-    session: int = await connection.fetchval(_BEGIN_SESSION, process, address, pid, lease_seconds)
-    return session
-
-
-async def renew_session(connection: Connection, session: int, lease_seconds: float) -> bool:
-    """False when the lease is over already: others may have taken the jobs."""
-    return await connection.fetchval(_RENEW_SESSION, session, lease_seconds) is not None
-
-
-async def end_session(connection: Connection, session: int) -> None:
-    """Let go of everything at once."""
-    await connection.execute(_END_SESSION, session)
 
 
 def _job(row: Any) -> PlatformJob:

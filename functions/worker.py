@@ -1,0 +1,179 @@
+"""The worker process: platform functions under Dramatiq, the sweep of their hints, the timers of the ledger.
+
+Dramatiq's threads only carry ids to this loop; everything runs here, on one pool of connections. Nothing here leads:
+any number of workers do the same, and rows arbitrate (decision 14).
+"""
+
+import asyncio
+import contextlib
+import functools
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import dramatiq
+
+from functions.environment.provision import ProvisionPorts, give_up, provision
+from jobs.platform import ACTOR, QUEUE, Hints, PlatformRunner, make_broker
+from jobs.timers import run_timers
+from storage.objects.admin import ObjectAdmin
+from storage.objects.store import ObjectStore
+from storage.postgres.database import Database
+from storage.postgres.ledger.ledger import Ledger
+from storage.postgres.migration import require_control_version
+from storage.secrets import EnvironmentKeys
+from storage.valkey.client import Valkey
+from waypost.errors import WaypostError
+from waypost.secret import KeyEncryptionKey
+from waypost.settings import WorkerSettings
+from waypost.telemetry.internal import OK, serve_internal
+from waypost.telemetry.log import get_logger
+from waypost.telemetry.ready import announce
+from waypost.tenancy.model import PROVISION
+
+THREADS = 4  # platform jobs of this process at once
+POLL_MILLISECONDS = 200  # Dramatiq's longest wait between looks at an empty queue
+SWEEP_SECONDS = 1.0
+LEASE_SECONDS = 30.0
+RENEW_SECONDS = 5.0
+STOP_SECONDS = 10.0
+
+_log = get_logger("functions.worker")
+
+
+class Worker:
+    """One worker process. `run` returns after `stop` (or SIGTERM) when everything in progress is settled."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._session = 0
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises WaypostError when it cannot start: the schema is too old, PostgreSQL is away."""
+        settings = self._settings
+        kek = KeyEncryptionKey.load(settings.kek_file)
+        async with contextlib.AsyncExitStack() as stack:
+            database = await Database.open(settings.database_url, name=settings.process_name)
+            stack.push_async_callback(database.close)
+            provisioner = await Database.open(
+                settings.provisioner_database_url, name=f"{settings.process_name} provisioner", pool_size=THREADS
+            )
+            stack.push_async_callback(provisioner.close)
+            async with database.unit() as connection:
+                await require_control_version(connection)
+            valkey = await Valkey.open(settings.valkey_url)
+            stack.push_async_callback(valkey.close)
+            keys = EnvironmentKeys(database, kek)
+            admin = ObjectAdmin(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
+            ports = ProvisionPorts(database, provisioner, keys, admin, valkey)
+            await self._serve(ports, ObjectStore(settings.s3_endpoint, keys), stack)
+
+    async def _serve(self, ports: ProvisionPorts, objects: ObjectStore, stack: contextlib.AsyncExitStack) -> None:
+        ledger = Ledger(ports.database)
+        self._session = await self._open_session(ledger)
+        runner = PlatformRunner(
+            ports.database,
+            {PROVISION: functools.partial(provision, ports=ports)},
+            {PROVISION: functools.partial(give_up, ports=ports)},
+            lambda: self._session,
+        )
+        hints = Hints(self._settings.valkey_url)
+        server, port = await serve_internal(self._settings.internal_port, functools.partial(_readiness, ports, objects))
+        stack.callback(server.close)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        consumer = _consume(self._settings.valkey_url, loop, runner.run)
+        tasks = [
+            asyncio.create_task(_every(SWEEP_SECONDS, functools.partial(hints.sweep, ports.database)), name="sweep"),
+            asyncio.create_task(_every(RENEW_SECONDS, functools.partial(self._renew, ledger)), name="renew"),
+            asyncio.create_task(run_timers(ledger, ports.valkey, self._stop), name="timers"),
+        ]
+        announce("", f"127.0.0.1:{port}", name=self._settings.process_name, fd=self._settings.ready_fd)
+        _log.info("worker.start", session=self._session, internal=port)
+        try:
+            await _first(self._stop, tasks)
+        finally:
+            await asyncio.to_thread(consumer.stop, timeout=int(STOP_SECONDS * 1000))
+            await _finish(tasks)
+            with contextlib.suppress(WaypostError):
+                await ledger.close_session(self._session)
+            _log.info("worker.stop")
+
+    async def _open_session(self, ledger: Ledger) -> int:
+        return await ledger.open_session(self._settings.process_name, "worker", "", os.getpid(), LEASE_SECONDS)
+
+    async def _renew(self, ledger: Ledger) -> None:
+        if not await ledger.renew_session(self._session, LEASE_SECONDS):
+            _log.warning("worker.lease_lost", session=self._session)
+            self._session = await self._open_session(ledger)
+
+
+def _consume(
+    valkey_url: str, loop: asyncio.AbstractEventLoop, run: Callable[[UUID], Awaitable[bool]]
+) -> dramatiq.Worker:
+    """Start Dramatiq's threads in this process: each hint becomes one `run` on the loop."""
+    broker = make_broker(valkey_url)
+
+    async def attempt(job_id: UUID) -> None:
+        try:
+            await run(job_id)
+        except WaypostError as error:  # before or after the attempt itself; the sweep comes again
+            _log.warning("platform_job.hint_dropped", job=str(job_id), error=error.code)
+
+    def carry(job_id: str) -> None:
+        asyncio.run_coroutine_threadsafe(attempt(UUID(job_id)), loop).result()
+
+    dramatiq.actor(carry, broker=broker, queue_name=QUEUE, actor_name=ACTOR)
+    worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=POLL_MILLISECONDS)
+    worker.queue_prefetch = 1  # what a dead worker had fetched waits for the sweep
+    worker.start()
+    return worker
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
+    """Do it now and every so often; a server that is away is tried again at the next turn."""
+    while True:
+        try:
+            await work()
+        except WaypostError as error:
+            _log.warning("worker.tick_failed", error=error.code)
+        await asyncio.sleep(seconds)
+
+
+async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the stop; a task that ends before it has failed, and its error ends the process."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        task.result()
+
+
+async def _finish(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.get_name() != "timers":  # they watch the stop themselves, between two sweeps
+            task.cancel()
+    done, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+    for task in late:
+        task.cancel()
+    for task in done:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("worker.task_failed", task=task.get_name(), error=repr(error))
+
+
+async def _readiness(ports: ProvisionPorts, objects: ObjectStore) -> dict[str, str]:
+    states = {"valkey": OK if ports.valkey.connected else "not connected"}
+    for name, ping in (("postgres", ports.database.ping), ("objects", objects.ping)):
+        try:
+            await ping()
+            states[name] = OK
+        except WaypostError as error:
+            states[name] = error.code
+    return states
