@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from infra.local import ending
 from infra.local.folder import DataFolder
 from infra.local.option import UpOptions
 from infra.local.problem import ExitCode, LocalError
@@ -37,11 +38,11 @@ def start(options: UpOptions) -> dict[str, Any]:
             )  # fmt: skip
         finally:
             os.close(told_end)
+        process.wait()  # it leaves at once: the platform is nobody's child
         try:
             line = pipe.readline()
         except KeyboardInterrupt:
-            process.terminate()
-            process.wait()
+            ending.stop(Path(options.data_dir))
             raise
     if line:
         answer: dict[str, Any] = msgspec.json.decode(line)
@@ -49,7 +50,6 @@ def start(options: UpOptions) -> dict[str, Any]:
         log = DataFolder(Path(options.data_dir)).logs / "waypost.log"
         answer = {"problem": f"The platform ended while it started: see {log}.", "code": int(ExitCode.SERVER)}
     if "problem" in answer:
-        process.wait()
         raise LocalError(answer["problem"], ExitCode(answer["code"]))
     return answer
 
@@ -58,6 +58,8 @@ def main() -> int:
     from infra.local import supervisor
     from infra.local.journal import Journal
 
+    if os.fork() > 0:
+        os._exit(0)
     options = msgspec.json.decode(sys.argv[1], type=UpOptions)
     descriptor = int(sys.argv[2])
     os.set_inheritable(descriptor, False)

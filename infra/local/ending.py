@@ -38,6 +38,8 @@ def stop(root: Path) -> str:
                 ExitCode.SERVER,
             )
         time.sleep(0.02)
+    with contextlib.suppress(psutil.Error):
+        supervisor.wait(timeout=5)
     leftover.take_down(leftover.find(state))
     return f"Stopped the platform on {folder.root}."
 
