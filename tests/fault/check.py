@@ -141,7 +141,8 @@ def counts(stack: Stack, place: Place) -> list[str]:
             from control.job_end where environment_id = $1 group by route
         )
         select coalesce(kept.route, ended.route) as route, coalesce(waiting, 0) as waiting,
-            coalesce(running, 0) as running, coalesce(kept.completed, 0) as kept_completed, coalesce(kept.failed, 0) as kept_failed,
+            coalesce(running, 0) as running,
+            coalesce(kept.completed, 0) as kept_completed, coalesce(kept.failed, 0) as kept_failed,
             coalesce(ended.completed, 0) as completed, coalesce(ended.failed, 0) as failed
         from kept full join ended using (route)
         """,
