@@ -33,7 +33,11 @@ def decode(text: bytes | str) -> Any:
     return _PLAIN.decode(text)
 
 
-@cache
 def decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    """A decoder for a type; where the type says nothing (`Any`), floats are Decimals."""
+    """A decoder for a type; where the type says nothing (`Any`), floats are Decimals. Raises TypeError."""
+    return _decoder(kind)
+
+
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(kind, float_hook=Decimal)

@@ -1,6 +1,6 @@
 """What the HTTP API says, as structs: the read shapes of the native contract, sections 2 to 4.
 
-Fields that this version of the SDK does not know are ignored. Instants are aware datetimes in UTC. Numbers in `payload`,
+Fields that this version does not know are ignored. Instants are aware datetimes in UTC. Numbers in `payload`,
 `result` and `details` are exact (Decimal for everything with a point or exponent).
 """
 
@@ -33,7 +33,7 @@ class Concurrency(msgspec.Struct, frozen=True):
 
 
 class JobSpec(msgspec.Struct, omit_defaults=True):
-    """One job to submit (native contract §3.1). Only `function` is required; a field left out is the platform's default."""
+    """One job to submit (native contract §3.1). Only `function` is required; the rest has the platform's defaults."""
 
     function: str
     payload: Any = None
@@ -85,9 +85,10 @@ class Attempt(msgspec.Struct):
     """One try of a job. `outcome` is None while it runs."""
 
     number: int
-    id: str | int | None = None
-    node: Any = None
-    relay: Any = None
+    id: str | None = None
+    node: str | None = None
+    node_name: str | None = None
+    relay: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: str | None = None
@@ -120,10 +121,10 @@ class Job(msgspec.Struct):
     progress: Progress | None = None
     cancel_requested_at: datetime | None = None
     trace_id: str | None = None
-    submitted_by: Any = None
+    submitted_by: str | None = None
     trigger_id: str | None = None
     replay_of: str | None = None
-    replayed_by: Any = None
+    replayed_by: str | None = None
     waiting: Waiting | None = None
     attempts: list[Attempt] | None = None
 
@@ -146,7 +147,7 @@ class LogLine(msgspec.Struct):
     message: str
     level: str = "info"
     at: datetime | None = None
-    number: int | None = None
+    attempt: int | None = None  # which attempt said it
 
 
 class JobEvent(msgspec.Struct):
@@ -157,7 +158,113 @@ class JobEvent(msgspec.Struct):
     id: str | None = None
 
 
-class Document(msgspec.Struct, Generic[T]):
+Record = dict[str, Any]  # a document whose fields are those of the contract
+FunctionStatus = Record
+Queue = Record
+
+
+class NodeStatus(msgspec.Struct, kw_only=True):
+    """A compute node as the platform sees it: `state` is active, draining or lost."""
+
+    id: str
+    name: str
+    state: str
+    tags: list[str] = []
+    functions: list[Record] = []
+    relay: str | None = None
+    credential_id: str | None = None
+    connected_at: datetime | None = None
+    last_seen_at: datetime | None = None
+    disconnected_at: datetime | None = None
+    disconnect_reason: str | None = None
+    round_trip_ms: float | None = None
+    in_flight: int = 0
+    max_in_flight: int = 0
+    completed: int = 0
+    failed: int = 0
+    sdk: str | None = None
+    version: str | None = None
+
+
+class NodeCredential(msgspec.Struct, kw_only=True):
+    """What nodes join with. `client_secret` is there only in the answer to its creation."""
+
+    id: str
+    name: str
+    client_id: str
+    client_secret: str | None = None
+    token_url: str | None = None
+    relay_address: str | None = None
+    allowed_tags: list[str] | None = None
+    functions: list[str] | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+class Key(msgspec.Struct, kw_only=True):
+    """An API key. `key`, its whole text, is there only in the answer to its creation or rotation."""
+
+    id: str
+    name: str
+    role: str | None = None
+    public_id: str | None = None
+    key: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    replaced_by: str | None = None
+
+
+class Organization(msgspec.Struct, kw_only=True):
+    id: str
+    slug: str
+    name: str
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Project(msgspec.Struct, kw_only=True):
+    id: str
+    slug: str
+    name: str
+    organization_id: str | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class EnvironmentStep(msgspec.Struct, kw_only=True):
+    """One step of provisioning."""
+
+    name: str
+    state: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+class Environment(msgspec.Struct, kw_only=True):
+    """An environment: `status` is provisioning, ready, failed, suspended, deleting or deleted."""
+
+    id: str
+    slug: str
+    name: str
+    posture: str | None = None
+    backend: str | None = None
+    status: str | None = None
+    status_reason: str | None = None
+    steps: list[EnvironmentStep] | None = None
+    limits: dict[str, int] = {}
+    organization_id: str | None = None
+    project_id: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class Page(msgspec.Struct, Generic[T]):
     """A page of a list."""
 
     items: list[T]

@@ -1,7 +1,8 @@
 """A fake relay and a fake token endpoint for tests of the node runtime: real sockets, real grpc, no platform behind."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -208,6 +209,25 @@ async def fake_http() -> AsyncIterator[FakeHttp]:
     await server.start()
     yield server
     await server.stop()
+
+
+@pytest.fixture
+def fake_http_in_thread() -> Iterator[FakeHttp]:
+    """The same in a thread of its own, for callers that block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def make() -> FakeHttp:
+        server = FakeHttp()
+        await server.start()
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(make(), loop).result(10)
+    yield server
+    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
 
 
 @pytest.fixture

@@ -1,0 +1,239 @@
+"""Jobs: submit, read, wait, cancel, replay, follow (native contract §3)."""
+
+import builtins
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Generic
+
+import msgspec
+
+from waypost_sdk import exact
+from waypost_sdk.errors import WaitTimeoutError
+from waypost_sdk.http.event import follow
+from waypost_sdk.http.plan import Plan, Sleep, Stream, collect, new_key
+from waypost_sdk.http.resource import M, Query, Resource, iteration, operation, read, segment
+from waypost_sdk.model import (
+    ENDS,
+    Attempt,
+    Concurrency,
+    Job,
+    JobEvent,
+    JobSpec,
+    LogLine,
+    Page,
+    Retry,
+    Submitted,
+    Waiting,
+)
+
+MAX_BULK_JOBS = 1_000
+MAX_BULK_BYTES = 3_500_000  # the platform takes 4 MiB a body
+FIRST_POLL_SECONDS = 0.02
+LONGEST_POLL_SECONDS = 0.5
+
+
+class Jobs(Resource[M], Generic[M]):
+    """`client.jobs`. Every method raises WaypostError and its subclasses."""
+
+    @operation
+    def submit(
+        self,
+        function: str,
+        payload: Any = None,
+        *,
+        tags: Iterable[str] | None = None,
+        priority: int | None = None,
+        run_at: datetime | None = None,
+        delay_seconds: float | None = None,
+        timeout_seconds: float | None = None,
+        expires_in_seconds: float | None = None,
+        retry: Retry | Mapping[str, Any] | None = None,
+        concurrency: Concurrency | Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        wait_seconds: float | None = None,
+    ) -> Plan[Job]:
+        """Submit one job; it is durable when this returns. Fields as in the native contract §3.1.
+
+        The same `idempotency_key` gives the first job again; without one the SDK makes one, so that its own repeats
+        make one job. With `wait_seconds` (up to 60) the answer is the ended job if it ends in time.
+        """
+        spec = JobSpec(
+            function=function,
+            payload=payload,
+            tags=None if tags is None else list(tags),
+            priority=priority,
+            run_at=_aware(run_at),
+            delay_seconds=delay_seconds,
+            timeout_seconds=timeout_seconds,
+            expires_in_seconds=expires_in_seconds,
+            retry=retry if retry is None or isinstance(retry, Retry) else dict(retry),
+            concurrency=concurrency
+            if concurrency is None or isinstance(concurrency, Concurrency)
+            else dict(concurrency),
+            labels=None if labels is None else dict(labels),
+        )
+        return self._submit(spec, idempotency_key, wait_seconds)
+
+    @operation
+    def submit_text(
+        self, body: bytes, *, idempotency_key: str | None = None, wait_seconds: float | None = None
+    ) -> Plan[Job]:
+        """Submit a specification that is JSON text already; it is sent as it is."""
+        return self._submit(msgspec.Raw(body), idempotency_key, wait_seconds)
+
+    @operation
+    def submit_many(self, jobs: Iterable[JobSpec | Mapping[str, Any]]) -> Plan[list[Submitted]]:
+        """Submit any number of jobs, in order, up to 1,000 a request; each request is all or nothing.
+
+        A job without an `idempotency_key` gets one. When a later request is refused, the earlier ones stand.
+        """
+        prefix, accepted = new_key(), []
+        for batch in _batches(jobs, prefix):
+            answer = yield from self._post(f"{self._path}/bulk", {"jobs": batch})
+            accepted += read(answer, Page[Submitted]).items
+        return accepted
+
+    @operation
+    def get(self, job_id: str) -> Plan[Job]:
+        """One job, with `waiting` while it waits."""
+        return self._read_job(job_id)
+
+    @iteration
+    def list(
+        self,
+        *,
+        state: str | Iterable[str] | None = None,
+        function: str | Iterable[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        trigger_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        limit: int | None = None,
+    ) -> Stream[Job]:
+        """Jobs, newest first, page after page; at most `limit`."""
+        query: list[tuple[str, str]] = []
+        for name, values in (("state", state), ("function", function)):
+            query += [(name, value) for value in ([values] if isinstance(values, str) else values or ())]
+        query += [(f"label.{name}", value) for name, value in (labels or {}).items()]
+        query += [("trigger_id", trigger_id)] if trigger_id else []
+        for name, instant in (("created_after", created_after), ("created_before", created_before)):
+            query += [(name, _instant(instant))] if instant else []
+        return self._pages(self._path, tuple(query), Job, limit)
+
+    @operation
+    def wait(self, job_id: str, timeout_seconds: float | None = None) -> Plan[Job]:
+        """The job once it has ended, with its `attempts`; WaitTimeoutError after `timeout_seconds` (None: never)."""
+        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        pause = FIRST_POLL_SECONDS
+        while True:
+            job = yield from self._read_job(job_id)
+            if job.ended:
+                job.attempts = yield from self._read_attempts(job_id)
+                return job
+            if end is not None and time.monotonic() >= end:
+                why = f" ({job.waiting.reason})" if job.waiting else ""
+                raise WaitTimeoutError(
+                    "wait_timeout", f"Job {job_id} is still {job.state}{why} after {timeout_seconds} s; it goes on."
+                )
+            yield Sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
+            pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
+
+    @operation
+    def cancel(self, job_id: str) -> Plan[Job]:
+        """Cancel: a waiting job ends at once, a running one after its grace. ConflictError when it has ended."""
+        answer = yield from self._post(f"{self._at(job_id)}/cancel")
+        return read(answer, Job)
+
+    @operation
+    def replay(
+        self, job_id: str, overrides: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> Plan[Job]:
+        """Run an ended job again, as a new job with `replay_of`; `overrides` are fields of the specification."""
+        body = {"overrides": dict(overrides)} if overrides else {}
+        answer = yield from self._post(f"{self._at(job_id)}/replay", body, key=idempotency_key)
+        return read(answer, Job)
+
+    @operation
+    def attempts(self, job_id: str) -> "Plan[builtins.list[Attempt]]":
+        """Its attempts, in order."""
+        return self._read_attempts(job_id)
+
+    @iteration
+    def logs(self, job_id: str) -> Stream[LogLine]:
+        """What its handlers logged, oldest first."""
+        return self._pages(f"{self._at(job_id)}/logs", (), LogLine, None)
+
+    @iteration
+    def events(self, job_id: str | None = None, *, last_event_id: str | None = None) -> Stream[JobEvent]:
+        """Events as they happen: of one job until it ends, of the whole environment for ever. Resumes by itself."""
+        path = f"{self._at(job_id)}/events" if job_id else f"{self._scope.environment()}/events"
+        return self._follow(path, last_event_id, job_id)
+
+    @operation
+    def why(self, job_id: str) -> Plan[Waiting | None]:
+        """Why it is not running; None when it does not wait."""
+        job = yield from self._read_job(job_id)
+        return job.waiting
+
+    @property
+    def _path(self) -> str:
+        return f"{self._scope.environment()}/jobs"
+
+    def _at(self, job_id: str) -> str:
+        return f"{self._path}/{segment(job_id)}"
+
+    def _submit(self, spec: Any, key: str | None, wait_seconds: float | None) -> Plan[Job]:
+        query: Query = () if wait_seconds is None else (("wait_seconds", f"{wait_seconds:g}"),)
+        answer = yield from self._post(self._path, spec, key=key, query=query, extra_seconds=wait_seconds or 0.0)
+        return read(answer, Job)
+
+    def _read_job(self, job_id: str) -> Plan[Job]:
+        answer = yield from self._get(self._at(job_id))
+        return read(answer, Job)
+
+    def _read_attempts(self, job_id: str) -> "Plan[builtins.list[Attempt]]":
+        return collect(self._pages(f"{self._at(job_id)}/attempts", (), Attempt, None))
+
+    def _follow(self, path: str, last_event_id: str | None, job_id: str | None) -> Stream[JobEvent]:
+        def is_last(event: JobEvent) -> bool:
+            ended = isinstance(event.data, dict) and event.data.get("state") in ENDS
+            return job_id is not None and event.type == "job.state" and ended
+
+        return follow(path, last_event_id, self._scope.retry_seconds, is_last)
+
+
+def _batches(jobs: Iterable[JobSpec | Mapping[str, Any]], prefix: str) -> "Iterable[list[msgspec.Raw]]":
+    """Encoded jobs with a key each, in requests that the platform takes."""
+    batch: list[msgspec.Raw] = []
+    size = 0
+    for number, job in enumerate(jobs):
+        text = exact.encode(_with_key(job, f"{prefix}-{number}"))
+        if batch and (len(batch) == MAX_BULK_JOBS or size + len(text) > MAX_BULK_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(msgspec.Raw(text))
+        size += len(text) + 1
+    if batch:
+        yield batch
+
+
+def _with_key(job: JobSpec | Mapping[str, Any], key: str) -> Any:
+    if isinstance(job, JobSpec):
+        return (
+            job if job.idempotency_key else msgspec.structs.replace(job, idempotency_key=key, run_at=_aware(job.run_at))
+        )
+    return dict(job) if job.get("idempotency_key") else {**job, "idempotency_key": key}
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    if instant is not None and instant.tzinfo is None:
+        raise ValueError("an instant needs a time zone: datetime(…, tzinfo=UTC)")
+    return instant
+
+
+def _instant(instant: datetime) -> str:
+    aware = _aware(instant)
+    assert aware is not None  # noqa: S101 -- it was given
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
