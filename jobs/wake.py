@@ -34,6 +34,13 @@ class Wake(msgspec.Struct, frozen=True, array_like=True, tag="wake"):
     routes: tuple[tuple[int, int], ...]
 
 
+class Rewind(msgspec.Struct, frozen=True, array_like=True, tag="rewind"):
+    """Work came into these queues with old keys (a delay is over, a permit came free): it may stand before what was
+    claimed last, so look from the beginning of the queue, not from its low mark."""
+
+    routes: tuple[tuple[int, int], ...]
+
+
 class CancelJob(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
     """Somebody wants this running job canceled; the row in `cancel_request` says so too."""
 
@@ -60,7 +67,7 @@ class EnvironmentClosed(msgspec.Struct, frozen=True, array_like=True, tag="close
     """The environment was suspended or is being deleted."""
 
 
-EnvironmentMessage = Wake | CancelJob | DrainNode | RevokeCredential | FunctionChanged | EnvironmentClosed
+EnvironmentMessage = Wake | Rewind | CancelJob | DrainNode | RevokeCredential | FunctionChanged | EnvironmentClosed
 
 
 # --- jobs channel -----------------------------------------------------------------------------------------------------
@@ -144,12 +151,16 @@ def decode_access(payload: bytes) -> AccessMessage | None:
         return None
 
 
-def wakes(places: Iterable[tuple[UUID, int, int]]) -> list[tuple[str, bytes]]:
-    """(environment, route, rank) of work that came in → one publication an environment, each queue named once."""
+def wakes(places: Iterable[tuple[UUID, int, int]], *, rewind: bool = False) -> list[tuple[str, bytes]]:
+    """(environment, route, rank) of work that came in → one publication an environment, each queue named once.
+
+    `rewind`: the work may stand before what was claimed last, see `Rewind`.
+    """
+    kind = Rewind if rewind else Wake
     queues: dict[UUID, set[tuple[int, int]]] = {}
     for environment_id, route, rank in places:
         queues.setdefault(environment_id, set()).add((route, rank))
-    return [(environment_channel(e), encode(Wake(tuple(sorted(routes))))) for e, routes in queues.items()]
+    return [(environment_channel(e), encode(kind(tuple(sorted(routes))))) for e, routes in queues.items()]
 
 
 def states(changes: Iterable[tuple[UUID, UUID, JobState, int]]) -> list[tuple[str, bytes]]:

@@ -61,6 +61,12 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _seconds(text: str) -> float:
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or not 0 < float(text) <= 86_400:
+        raise ValueError("must be a number of seconds above 0, at most 86400")
+    return float(text)
+
+
 def _text(text: str) -> str:
     if not text or text != text.strip():
         raise ValueError("must not be empty or begin or end with blanks")
@@ -107,6 +113,13 @@ SETTINGS: dict[str, Setting] = {
     "relay_host": Setting(_text, "address of the nodes' listener", "127.0.0.1"),
     "relay_port": Setting(_number(0, 65535), "its port; 0 = any free one", "9090"),
     "internal_port": Setting(_number(0, 65535), "port of /metrics, /healthz, /readyz; 0 = any free one", "0"),
+    "relay_tls_cert": Setting(_path, "certificate chain (PEM) of the nodes' listener; empty = plaintext", ""),
+    "relay_tls_key": Setting(_path, "its private key (PEM)", ""),
+    "slow_poll_seconds": Setting(_seconds, "how often a relay looks at its queues without being woken", "5"),
+    "probe_seconds": Setting(_seconds, "how often a relay probes each node; three silent times end its stream", "10"),
+    "write_stall_seconds": Setting(_seconds, "how long one write may wait for a node that does not read", "10"),
+    "node_grace_seconds": Setting(_seconds, "how long a lost node's attempts wait to be heard of on a new stream", "10"),
+    "drain_seconds": Setting(_seconds, "how long a relay that stops waits for what runs", "30"),
     "public_url": Setting(_http, "the API's address as clients are told it"),
     "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),
     "process_name": Setting(_text, "name of this process, such as gateway-1"),
@@ -144,6 +157,13 @@ class RelaySettings(ProcessSettings, frozen=True, kw_only=True):
 
     relay_host: str
     relay_port: int
+    relay_tls_cert: Path | None
+    relay_tls_key: Path | None
+    slow_poll_seconds: float
+    probe_seconds: float
+    write_stall_seconds: float
+    node_grace_seconds: float
+    drain_seconds: float
     public_url: str
 
 

@@ -1,0 +1,71 @@
+"""Which queues may hold work, and from which key on to look (decisions 11, 12b).
+
+A wake puts a (route, rank) in, a claim that came back short takes it out; the slow poll is the net. The low mark spares a
+claim the dead rows before the jobs it took last. All of it is a guess that costs time when wrong, never a job: the slow
+poll forgets the low marks.
+"""
+
+from collections.abc import Iterable, Iterator
+from uuid import UUID
+
+from waypost.ids import NIL
+
+LOW_MARK_BEHIND = 2_000 << 80  # two seconds of a UUIDv7: commits are that late at most, else the slow poll finds them
+
+Queue = tuple[int, int]  # route, rank
+
+
+class HotSet:
+    """Queues that may hold work, by environment. `stamp` tells a wake that came after a claim began from one before."""
+
+    def __init__(self) -> None:
+        self._hot: dict[UUID, dict[Queue, int]] = {}
+        self._low: dict[Queue, UUID] = {}
+        self._stamp = 0
+
+    def wake(self, environment_id: UUID, queues: Iterable[Queue]) -> None:
+        self._stamp += 1
+        hot = self._hot.setdefault(environment_id, {})
+        for queue in queues:
+            hot[queue] = self._stamp
+
+    def forget(self, environment_id: UUID) -> None:
+        for route, rank in self._hot.pop(environment_id, ()):
+            self._low.pop((route, rank), None)
+
+    def cool(self, environment_id: UUID, queue: Queue, stamp: int) -> None:
+        """A claim begun at `stamp` found the queue empty: take it out unless it was woken since."""
+        hot = self._hot.get(environment_id)
+        if hot is not None and hot.get(queue, stamp + 1) <= stamp:
+            del hot[queue]
+            if not hot:
+                del self._hot[environment_id]
+
+    @property
+    def stamp(self) -> int:
+        return self._stamp
+
+    def environments(self) -> list[UUID]:
+        return list(self._hot)
+
+    def queues(self, environment_id: UUID) -> Iterator[list[int]]:
+        """The routes that may hold work, most urgent rank first; each list is `[rank, route, …]`."""
+        by_rank: dict[int, list[int]] = {}
+        for route, rank in self._hot.get(environment_id, ()):
+            by_rank.setdefault(rank, [rank]).append(route)
+        for rank in sorted(by_rank):
+            yield by_rank[rank]
+
+    def low(self, queue: Queue) -> UUID:
+        return self._low.get(queue, NIL)
+
+    def claimed(self, queue: Queue, key: UUID) -> None:
+        """Move the low mark behind `key`, the last one claimed; it never goes back by itself."""
+        low = UUID(int=max(0, key.int - LOW_MARK_BEHIND))
+        if low > self._low.get(queue, NIL):
+            self._low[queue] = low
+
+    def reset_low(self, queues: Iterable[Queue]) -> None:
+        """Look from the beginning again."""
+        for queue in queues:
+            self._low.pop(queue, None)

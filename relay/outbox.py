@@ -1,0 +1,170 @@
+"""What is to be sent on one stream, and the one writer that sends it (decision 12c).
+
+A frame goes at once when the stream is idle; what comes while it is being written shares the next one. A writer exists
+only while there is something to write: an idle stream costs no task. Refuses to wait for ever: `stalled_since` says
+since when one write has been waiting for a node that does not read.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from waypost_contracts.waypost_frame_pb2 import RelayFrame
+
+from relay import event
+
+MAX_FRAME_BYTES = 4 << 20
+MAX_FRAME_ENTRIES = 4_000
+MAX_BACKLOG = 20_000  # entries; beyond it the node's own messages are not read until it reads ours
+
+_log = structlog.get_logger("relay.outbox")
+
+
+class Assignment:
+    """One job for the node: everything of the wire's `Assign`."""
+
+    __slots__ = ("attempt_id", "deadline_ms", "function", "job_id", "number", "payload", "traceparent")
+
+    def __init__(
+        self,
+        attempt_id: int,
+        job_id: bytes,
+        function: str,
+        payload: bytes,
+        deadline_ms: int,
+        number: int,
+        traceparent: str,
+    ) -> None:
+        self.attempt_id, self.job_id, self.function, self.payload = attempt_id, job_id, function, payload
+        self.deadline_ms, self.number, self.traceparent = deadline_ms, number, traceparent
+
+
+class Outbox:
+    """`write` sends one serialized CloudEvent and returns when the transport took it."""
+
+    __slots__ = (
+        "_assign",
+        "_cancel",
+        "_drain",
+        "_events",
+        "_room",
+        "_settled",
+        "_write",
+        "_writer",
+        "closed",
+        "stalled_since",
+    )
+
+    def __init__(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+        self._write = write
+        self._events: deque[bytes] = deque()
+        self._assign: deque[Assignment] = deque()
+        self._cancel: list[tuple[int, int]] = []
+        self._settled: deque[tuple[int, str]] = deque()  # reason "" = accepted
+        self._drain: str | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+        self.stalled_since: float | None = None  # monotonic: start of the write under way
+        self.closed = False
+
+    def send(self, serialized: bytes) -> None:
+        """A whole CloudEvent: greet, probe, acknowledgement."""
+        self._events.append(serialized)
+        self._wake()
+
+    def assign(self, assignment: Assignment) -> None:
+        self._assign.append(assignment)
+        self._wake()
+
+    def cancel(self, attempt_id: int, grace_ms: int) -> None:
+        self._cancel.append((attempt_id, grace_ms))
+        self._wake()
+
+    def settled(self, attempt_id: int, reason: str = "") -> None:
+        """Our word on a `Finished`; empty `reason` = accepted."""
+        self._settled.append((attempt_id, reason))
+        self._wake()
+
+    def drain(self, reason: str) -> None:
+        self._drain = reason
+        self._wake()
+
+    @property
+    def crowded(self) -> bool:
+        return len(self._settled) + len(self._events) >= MAX_BACKLOG and not self.closed
+
+    async def has_room(self) -> None:
+        """Wait until the backlog is below its limit: a node that does not read is not read either."""
+        if self.crowded:
+            self._room = asyncio.Event()
+            await self._room.wait()
+
+    async def flushed(self) -> None:
+        """Return when nothing is left to write, or nothing can be written any more."""
+        if self._writer is not None:
+            await asyncio.wait({self._writer})
+
+    def close(self) -> None:
+        """Send nothing more. The write under way, if any, ends with the stream."""
+        self.closed = True
+        self.stalled_since = None
+        self._events.clear()
+        self._assign.clear()
+        self._settled.clear()
+        if self._room is not None:
+            self._room.set()
+
+    def _wake(self) -> None:
+        if self._writer is None and not self.closed:
+            self._writer = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while not self.closed and (serialized := self._next()) is not None:
+                self.stalled_since = time.monotonic()
+                await self._write(serialized)
+        except Exception as error:  # noqa: BLE001 - grpc raises private types; the reader of the stream sees the end too
+            _log.debug("stream.write_failed", error=repr(error))
+            self.close()
+        finally:
+            self._writer = None
+            self.stalled_since = None
+
+    def _next(self) -> bytes | None:
+        if self._room is not None and not self.crowded:
+            self._room.set()
+            self._room = None
+        if self._events:
+            return self._events.popleft()
+        if self._assign or self._settled or self._cancel or self._drain is not None:
+            return event.frame(self._frame().SerializeToString())
+        return None
+
+    def _frame(self) -> Any:
+        """Everything that is pending, within the limits of one frame."""
+        frame = RelayFrame()
+        room, size = MAX_FRAME_ENTRIES, 0
+        for attempt_id, grace_ms in self._cancel:
+            frame.cancel.add(attempt_id=attempt_id, grace_ms=grace_ms)
+        self._cancel = []
+        settled = frame.settled
+        while self._settled and room > 0:
+            attempt_id, reason = self._settled.popleft()
+            settled.add(attempt_id=attempt_id, accepted=not reason, reason=reason)
+            room -= 1
+        assign = frame.assign
+        while self._assign and room > 0 and size < MAX_FRAME_BYTES:
+            a = self._assign.popleft()
+            assign.add(
+                attempt_id=a.attempt_id, job_id=a.job_id, function=a.function, payload=a.payload,
+                deadline_ms=a.deadline_ms, number=a.number, traceparent=a.traceparent,
+            )  # fmt: skip
+            size += len(a.payload)
+            room -= 1
+        if self._drain is not None:
+            frame.drain.reason = self._drain
+            self._drain = None
+        return frame

@@ -1,0 +1,42 @@
+"""May this node join: the signing key of its token, its credential, its environment. Read-only."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from storage.postgres.database import Database
+from storage.postgres.tenancy.signing_key import public_key_by_kid
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A live node credential. Patterns are None when it allows anything."""
+
+    environment_id: UUID
+    environment_status: str
+    tags: tuple[str, ...] | None
+    functions: tuple[str, ...] | None
+
+
+async def signing_key(database: Database, kid: str) -> tuple[UUID, dict[str, Any]] | None:
+    """(environment, public JWK) of the published, not retired key of that id."""
+    async with database.unit() as connection:
+        return await public_key_by_kid(connection, kid)
+
+
+async def credential(database: Database, credential_id: UUID) -> Credential | None:
+    """The credential with its environment's status, or None when it is deleted or never was."""
+    async with database.unit() as connection:
+        row = await connection.fetchrow(
+            "select c.environment_id, e.status, c.allowed_tags::text as tags, c.functions::text as functions"
+            " from control.node_credential c join control.environment e on e.id = c.environment_id"
+            " where c.id = $1 and c.deleted_at is null",
+            credential_id,
+        )
+    if row is None:
+        return None
+    return Credential(row["environment_id"], row["status"], _patterns(row["tags"]), _patterns(row["functions"]))
+
+
+def _patterns(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(msgspec.json.decode(text, type=list[str]))
