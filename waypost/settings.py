@@ -122,6 +122,8 @@ SETTINGS: dict[str, Setting] = {
     "drain_seconds": Setting(_seconds, "how long a relay that stops waits for what runs", "30"),
     "public_url": Setting(_http, "the API's address as clients are told it"),
     "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),
+    "rate_limit_per_second": Setting(_number(1, 10**9), "requests a second that one credential may make", "20000"),
+    "rate_limit_burst": Setting(_number(1, 10**9), "requests that it may make at once after a pause", "40000"),
     "process_name": Setting(_text, "name of this process, such as gateway-1"),
     "ready_fd": Setting(_number(0, 1 << 20), "file descriptor told when the process serves; empty = none", ""),
     "log_format": Setting(_one_of("console", "json"), "how log lines look", "console"),
@@ -150,6 +152,8 @@ class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
     http_port: int
     public_url: str
     relay_address: str
+    rate_limit_per_second: int
+    rate_limit_burst: int
 
 
 class RelaySettings(ProcessSettings, frozen=True, kw_only=True):
