@@ -11,7 +11,7 @@ with job as materialized (
 )
 select job.number, uuid_extract_timestamp(job.key) as queued_at, coalesce(job.finished_at, uuid_extract_timestamp(job.id)) as due_since,
     job.concurrency_key, d.due_at, h.job_id is not null as held, q.job_id is not null as ready,
-    l.started_at, l.number as lease_number, e.finished_at, e.number as end_number,
+    l.started_at, l.number as lease_number, e.finished_at as ended_at, e.number as end_number,
     p.note as paused_note, p.paused_by, p.paused_at
 from job
 left join control.due d on d.job_id = job.id
