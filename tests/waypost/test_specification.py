@@ -405,6 +405,7 @@ def test_json_is_nested_64_deep_at_most(opening: str, closing: str) -> None:
     for depth in (63, 64):
         text = nested(depth, opening, closing)
         assert parse_submission(text.encode()).function == "a"
+        assert parse_submission(text.replace('"payload"', '"tags":[],"labels":{},"payload"').encode()).function == "a"
         assert parse_bulk(f'{{"jobs":[{text}]}}'.encode())
     for depth in (65, 1_000, 100_000):
         text = nested(depth, opening, closing)

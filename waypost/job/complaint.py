@@ -101,13 +101,8 @@ def _job_problems(raw: msgspec.Raw, kind: type[JobForm], path: str, *, without: 
     needs_function = "function" not in without
     if needs_function and "function" not in members:
         problems.append(_missing("function", path))
-    judged = {problem.path for problem in problems}
-    form = kind(**values)
-    problems += [
-        problem
-        for problem in faults(form, path, needs_function=needs_function and "function" in values)
-        if problem.path not in judged
-    ]
+    form = kind(**values)  # what could not be read has its default here, which breaks no rule
+    problems += faults(form, path, needs_function=needs_function and "function" in values)
     return problems
 
 
