@@ -1,5 +1,5 @@
-"""Reading the ledger for somebody: every statement runs as the environment's role, so that row security answers even
-when the application asks wrongly (decision 1).
+"""Reading the ledger for somebody. `connection` is that of `Database.as_environment`: every statement runs as the
+environment's role, so that row security answers even when the application asks wrongly (decision 1).
 
 Bodies come back sealed. Refuses counts over tables: what is counted here was kept incrementally.
 """
@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from storage.postgres.database import Connection, Database
+from storage.postgres.database import Connection
 from storage.postgres.ledger.listing import page_of
 from storage.postgres.sql import load
 from waypost.ids import first_id_at, instant_of
@@ -34,90 +34,80 @@ _labels = msgspec.json.Decoder(dict[str, str])
 _selectors = msgspec.json.Decoder(tuple[str, ...])
 
 
-class Records:
-    """The reads of one process. All raise 404 where an environment has no role, `unavailable` without PostgreSQL."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def read_job(self, environment_id: UUID, job_id: UUID, *, bodies: bool = True) -> JobRecord | None:
-        """One job, None when this environment has none of that id."""
-        found = await self.read_jobs(environment_id, [job_id], bodies=bodies)
-        return found[0] if found else None
-
-    async def read_jobs(self, environment_id: UUID, ids: Sequence[UUID], *, bodies: bool = True) -> list[JobRecord]:
-        """Those of `ids` that this environment has, newest first."""
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(_GIVEN + load(_PACKAGE, "job_record"), environment_id, bodies, list(ids))
-        return [_job(row, bodies) for row in rows]
-
-    async def list_jobs(
-        self,
-        environment_id: UUID,
-        wanted: JobFilter,
-        limit: int,
-        before: UUID | None = None,
-        *,
-        bodies: bool = False,
-    ) -> tuple[list[JobRecord], UUID | None]:
-        """Up to `limit` jobs, newest first, older than `before`; and what to pass as `before` for the next ones, None
-        at the end. Stable under inserts: ids only grow.
-        """
-        page, values = page_of(wanted, limit + 1, before)
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(page + load(_PACKAGE, "job_record"), environment_id, bodies, *values)
-        jobs = [_job(row, bodies) for row in rows[:limit]]
-        return jobs, jobs[-1].id if len(rows) > limit else None
-
-    async def read_attempts(self, environment_id: UUID, job_id: UUID) -> list[AttemptRecord]:
-        """Every attempt of a job, the first one first, the running one last."""
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(load(_PACKAGE, "attempts"), environment_id, job_id)
-        return [_attempt(job_id, row) for row in rows]
-
-    async def read_logs(
-        self, environment_id: UUID, job_id: UUID, limit: int, after: tuple[int, int] = (0, -1)
-    ) -> list[LogChunk]:
-        """Up to `limit` chunks in order, after (number, sequence)."""
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(load(_PACKAGE, "logs"), environment_id, job_id, *after, limit)
-        return [LogChunk(*row) for row in rows]
-
-    async def queue_counts(self, environment_id: UUID) -> list[QueueCount]:
-        """Every function of the environment with what waits and runs, by name."""
-        async with self._database.as_environment(environment_id) as connection:
-            return await _queue_counts(connection, environment_id)
-
-    async def waiting(self, environment_id: UUID) -> int:
-        """How many jobs wait, for admission; a little late."""
-        return sum(count.waiting for count in await self.queue_counts(environment_id))
-
-    async def function_overview(self, environment_id: UUID) -> list[FunctionOverview]:
-        """Every function that has a route, by name, with its queue and its last hour."""
-        async with self._database.as_environment(environment_id) as connection:
-            counts = {count.function: count for count in await _queue_counts(connection, environment_id)}
-            rows = await connection.fetch(load(_PACKAGE, "function_hour"), environment_id)
-        return [_overview(row, counts.get(row["function"])) for row in rows]
-
-    async def standing(self, environment_id: UUID, job_id: UUID) -> Standing | None:
-        """Where a job stands now; None when this environment has no such job."""
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(load(_PACKAGE, "standing"), environment_id, job_id)
-        return _standing(rows[0]) if rows else None
-
-    async def states_since(
-        self, environment_id: UUID, since: datetime, limit: int, job_id: UUID | None = None
-    ) -> list[StateChange]:
-        """Up to `limit` changes at or after `since`, oldest first, of one job or all."""
-        values = (environment_id, since, job_id, first_id_at(since), limit)
-        async with self._database.as_environment(environment_id) as connection:
-            rows = await connection.fetch(load(_PACKAGE, "states_since"), *values)
-        return [StateChange(row["job_id"], JobState(row["state"]), row["number"], row["at"]) for row in rows]
+async def read_job(
+    connection: Connection, environment_id: UUID, job_id: UUID, *, bodies: bool = True
+) -> JobRecord | None:
+    """One job, None when this environment has none of that id."""
+    found = await read_jobs(connection, environment_id, [job_id], bodies=bodies)
+    return found[0] if found else None
 
 
-async def _queue_counts(connection: Connection, environment_id: UUID) -> list[QueueCount]:
+async def read_jobs(
+    connection: Connection, environment_id: UUID, ids: Sequence[UUID], *, bodies: bool = True
+) -> list[JobRecord]:
+    """Those of `ids` that this environment has, newest first."""
+    rows = await connection.fetch(_GIVEN + load(_PACKAGE, "job_record"), environment_id, bodies, list(ids))
+    return [_job(row, bodies) for row in rows]
+
+
+async def list_jobs(
+    connection: Connection,
+    environment_id: UUID,
+    wanted: JobFilter,
+    limit: int,
+    before: UUID | None = None,
+    *,
+    bodies: bool = False,
+) -> tuple[list[JobRecord], UUID | None]:
+    """Up to `limit` jobs, newest first, older than `before`; and what to pass as `before` for the next ones, None at the
+    end. Stable under inserts: ids only grow.
+    """
+    page, values = page_of(wanted, limit + 1, before)
+    rows = await connection.fetch(page + load(_PACKAGE, "job_record"), environment_id, bodies, *values)
+    jobs = [_job(row, bodies) for row in rows[:limit]]
+    return jobs, jobs[-1].id if len(rows) > limit else None
+
+
+async def read_attempts(connection: Connection, environment_id: UUID, job_id: UUID) -> list[AttemptRecord]:
+    """Every attempt of a job, the first one first, the running one last."""
+    rows = await connection.fetch(load(_PACKAGE, "attempts"), environment_id, job_id)
+    return [_attempt(job_id, row) for row in rows]
+
+
+async def read_logs(
+    connection: Connection, environment_id: UUID, job_id: UUID, limit: int, after: tuple[int, int] = (0, -1)
+) -> list[LogChunk]:
+    """Up to `limit` chunks in order, after (number, sequence)."""
+    rows = await connection.fetch(load(_PACKAGE, "logs"), environment_id, job_id, *after, limit)
+    return [LogChunk(*row) for row in rows]
+
+
+async def queue_counts(connection: Connection, environment_id: UUID) -> list[QueueCount]:
+    """Every function of the environment with what waits and runs, by name; a little late."""
     rows = await connection.fetch(load(_PACKAGE, "queue_counts"), environment_id)
     return [QueueCount(**dict(row)) for row in rows]
+
+
+async def read_functions(connection: Connection, environment_id: UUID) -> list[FunctionOverview]:
+    """Every function that has a route, by name, with its queue and its last hour."""
+    counts = {count.function: count for count in await queue_counts(connection, environment_id)}
+    rows = await connection.fetch(load(_PACKAGE, "function_hour"), environment_id)
+    return [_overview(row, counts.get(row["function"])) for row in rows]
+
+
+async def read_standing(connection: Connection, environment_id: UUID, job_id: UUID) -> Standing | None:
+    """Where a job stands now; None when this environment has no such job."""
+    rows = await connection.fetch(load(_PACKAGE, "standing"), environment_id, job_id)
+    return _standing(rows[0]) if rows else None
+
+
+async def states_since(
+    connection: Connection, environment_id: UUID, since: datetime, limit: int, job_id: UUID | None = None
+) -> list[StateChange]:
+    """Up to `limit` changes at or after `since`, oldest first, of one job or all."""
+    values = (environment_id, since, job_id, first_id_at(since), limit)
+    rows = await connection.fetch(load(_PACKAGE, "states_since"), *values)
+    return [StateChange(row["job_id"], JobState(row["state"]), row["number"], row["at"]) for row in rows]
 
 
 def _overview(row: Any, count: QueueCount | None) -> FunctionOverview:
