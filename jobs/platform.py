@@ -131,7 +131,7 @@ class PlatformRunner:
 
     async def _fail(self, job: PlatformJob, attempt: int, error: str, *, retryable: bool) -> None:
         policy = Policy(retry=RetryPolicy(max_attempts=job.max_attempts, initial_seconds=1.0, max_seconds=60.0))
-        chance = random.random()
+        chance = random.random()  # noqa: S311 - spreads retries, no secret
         following = after_failure(policy, job.number, Outcome.FAILED, retryable, chance)
         async with self._database.unit() as connection:
             if isinstance(following, End):

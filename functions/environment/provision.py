@@ -134,6 +134,8 @@ async def _s3_key(environment: Environment, connection: Connection, ports: Provi
 async def _ready(environment: Environment, connection: Connection, ports: ProvisionPorts) -> None:
     async with ports.database.unit() as own:
         moved = await environments.change_status(own, environment.id, Status.READY, among=_PROVISIONABLE)
+        # In this transaction: a ready environment is not looked at again, so nobody would finish the record.
+        await environments.mark_step(own, environment.id, "ready", StepState.DONE)
         if moved:
             await insert_audit(own, _entry(environment))
     _tell(ports, environment.id)
