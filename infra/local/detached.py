@@ -41,6 +41,8 @@ def start(options: UpOptions) -> dict[str, Any]:
         process.wait()  # it leaves at once: the platform is nobody's child
         try:
             line = pipe.readline()
+            if b'"problem"' in line:
+                pipe.read()
         except KeyboardInterrupt:
             ending.stop(Path(options.data_dir))
             raise
@@ -70,8 +72,10 @@ def main() -> int:
         if told:
             return
         told = True
-        with contextlib.suppress(OSError), os.fdopen(descriptor, "wb") as pipe:
-            pipe.write(msgspec.json.encode(answer) + b"\n")
+        with contextlib.suppress(OSError):
+            os.write(descriptor, msgspec.json.encode(answer) + b"\n")
+        if "problem" not in answer:
+            os.close(descriptor)  # else it closes when we are gone, which is what its reader waits for then
 
     try:
         supervisor.run(options, lambda folder: Journal(folder.logs, None, json_lines=options.json_lines), tell)

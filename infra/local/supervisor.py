@@ -7,6 +7,7 @@ down it is the other way round: whoever takes work in first, whoever keeps it la
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -214,6 +215,8 @@ class Supervisor:
             await asyncio.gather(*(child.stop() for child in group))
         for held in self._held:
             held.close()
+        if self._folder.socket_dir.parent != self._folder.root:
+            shutil.rmtree(self._folder.socket_dir, ignore_errors=True)
         if self._children:
             self._journal.say("stopped")
 
