@@ -20,7 +20,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from waypost_sdk.errors import ConfigurationError
+from waypost_sdk.errors import ConfigurationError, MissingCredentialError
 
 VARIABLES = {
     "url": "WAYPOST_URL",
@@ -45,7 +45,8 @@ def require(values: dict[str, str | None], name: str) -> str:
     """The value, or an error that says how to give it."""
     value = values.get(name)
     if not value:
-        raise ConfigurationError(
+        kind = ConfigurationError if name in ("url", "environment", "relay") else MissingCredentialError
+        raise kind(
             "not_configured",
             f"No {name.replace('_', ' ')} is configured: pass {name}=…, set {VARIABLES[name]}, "
             f"or put {name} into a context of {file_path()}.",

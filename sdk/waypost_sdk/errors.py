@@ -85,6 +85,10 @@ class ConfigurationError(WaypostError):
     """An address, a key or a name is missing or cannot be right; `detail` says which and how to set it."""
 
 
+class MissingCredentialError(ConfigurationError, CredentialsError):
+    """A key or a node credential is configured nowhere."""
+
+
 class DeclarationError(ConfigurationError):
     """A node function was declared in a way that cannot work; raised at the declaration."""
 

@@ -1,0 +1,68 @@
+"""Errors on the command line: a sentence on stderr and an exit code. This is the only place that maps errors to codes.
+
+0 ok · 1 other · 2 usage · 3 credentials · 4 forbidden · 7 not found · 8 conflict · 9 server · 10 version
+"""
+
+import sys
+
+from waypost_sdk.errors import (
+    ConfigurationError,
+    ConflictError,
+    CredentialsError,
+    ForbiddenError,
+    InvalidError,
+    LimitedError,
+    MalformedError,
+    NodeRefusedError,
+    NotAvailableError,
+    NotFoundError,
+    ServerError,
+    TooLargeError,
+    WaypostError,
+)
+
+OK, OTHER, USAGE, CREDENTIALS, FORBIDDEN, NOT_FOUND, CONFLICT, SERVER, VERSION = 0, 1, 2, 3, 4, 7, 8, 9, 10
+
+_CODES: tuple[tuple[type[WaypostError], int], ...] = (  # the first that fits
+    (CredentialsError, CREDENTIALS),
+    (ForbiddenError, FORBIDDEN),
+    (NotFoundError, NOT_FOUND),
+    (ConflictError, CONFLICT),
+    (NotAvailableError, VERSION),
+    (ServerError, SERVER),
+    (LimitedError, SERVER),
+    (ConfigurationError, USAGE),
+    (InvalidError, USAGE),
+    (MalformedError, USAGE),
+    (TooLargeError, USAGE),
+)
+_NODE_REFUSALS = {
+    "permission_denied": FORBIDDEN,
+    "unauthenticated": CREDENTIALS,
+    "bad_node_credential": CREDENTIALS,
+    "unimplemented": VERSION,
+}
+
+
+class UsageError(ConfigurationError):
+    """The command was given something that cannot be right."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("usage", detail)
+
+
+def exit_code(error: WaypostError) -> int:
+    """The exit code of an error."""
+    if isinstance(error, NodeRefusedError):
+        return _NODE_REFUSALS.get(error.code, OTHER)
+    return next((code for kind, code in _CODES if isinstance(error, kind)), OTHER)
+
+
+def report(error: WaypostError) -> int:
+    """Say on stderr what went wrong, and give the exit code."""
+    place = f" (request {error.request_id})" if error.request_id else ""
+    sys.stderr.write(f"waypost: {error.detail} [{error.code}]{place}\n")
+    for problem in error.problems:
+        if problem.get("message") != error.detail:
+            sys.stderr.write(f"  {problem.get('path') or '/'}: {problem.get('message')} [{problem.get('code')}]\n")
+    return exit_code(error)

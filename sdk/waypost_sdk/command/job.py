@@ -1,0 +1,319 @@
+"""`waypost jobs`: submit, read, wait, cancel, replay, follow."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waypost_sdk.command import failure, output
+from waypost_sdk.command.failure import UsageError
+from waypost_sdk.command.session import connect
+
+if TYPE_CHECKING:
+    from waypost_sdk.model import Job, WaitingNodes
+
+app = typer.Typer(help="Submit jobs and see what became of them.", no_args_is_help=True)
+
+_JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+_Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait; without it, until it ends.")]
+_COLUMNS: tuple[output.Column, ...] = (
+    ("JOB", lambda job: job.id),
+    ("FUNCTION", lambda job: job.function),
+    ("STATE", lambda job: job.state),
+    ("ATTEMPT", lambda job: job.attempt),
+    ("TAGS", lambda job: job.tags),
+    ("AGE", lambda job: output.age(job.created_at)),
+    ("ERROR", lambda job: job.error and job.error.code),
+)
+
+
+@app.command()
+def submit(
+    context: typer.Context,
+    function: Annotated[str, typer.Argument(help="The function to run.")],
+    payload: Annotated[str | None, typer.Option(help="JSON; @FILE reads a file, - reads stdin.")] = None,
+    payload_file: Annotated[str | None, typer.Option(help="A file with JSON; - reads stdin.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A selector, all must hold: gpu, 'mem_gb>=16' …")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; searchable.")] = None,
+    priority: Annotated[int | None, typer.Option(min=0, max=9, help="9 is first; default 5.")] = None,
+    delay: Annotated[float | None, typer.Option(min=0, help="Seconds to wait before it may start.")] = None,
+    run_at: Annotated[str | None, typer.Option(help="Not before this instant, RFC 3339.")] = None,
+    attempt_timeout: Annotated[float | None, typer.Option(min=1, help="Seconds one attempt may take.")] = None,
+    expires_in: Annotated[float | None, typer.Option(help="Seconds within which it must start.")] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Attempts before it is a dead letter.")
+    ] = None,
+    concurrency: Annotated[str | None, typer.Option(help="KEY=LIMIT: at most LIMIT of KEY run at once.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the first job again.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for its end; exit code 1 unless it completed.")] = False,
+    timeout: _Timeout = None,
+    as_json: output.Json = False,
+) -> None:
+    """Submit one job."""
+    fields: dict[str, Any] = {
+        "payload": _payload(payload, payload_file),
+        "tags": tag or None,
+        "labels": _pairs(label, "--label") or None,
+        "priority": priority,
+        "delay_seconds": delay,
+        "run_at": _instant(run_at, "--run-at"),
+        "timeout_seconds": attempt_timeout,
+        "expires_in_seconds": expires_in,
+        "retry": {"max_attempts": max_attempts} if max_attempts else None,
+        "concurrency": _concurrency(concurrency),
+        "idempotency_key": idempotency_key,
+    }
+    with connect(context) as client:
+        job = client.jobs.submit(function, **fields)
+        if wait:
+            with output.waiting(f"waiting for {job.id}"):
+                job = client.jobs.wait(job.id, timeout)
+    output.show_one(job, as_json=as_json)
+    if wait:
+        _exit_by_state([job])
+
+
+@app.command()
+def get(context: typer.Context, job_id: _JobId, as_json: output.Json = False) -> None:
+    """Show one job."""
+    with connect(context) as client:
+        output.show_one(client.jobs.get(job_id), as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    state: Annotated[list[str] | None, typer.Option(help="queued, running, retrying, completed, failed …")] = None,
+    function: Annotated[list[str] | None, typer.Option(help="Only of this function.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE.")] = None,
+    created_after: Annotated[str | None, typer.Option(help="RFC 3339.")] = None,
+    created_before: Annotated[str | None, typer.Option(help="RFC 3339.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 50,
+    as_json: output.Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with connect(context) as client:
+        jobs = client.jobs.list(
+            state=state,
+            function=function,
+            labels=_pairs(label, "--label"),
+            created_after=_instant(created_after, "--created-after"),
+            created_before=_instant(created_before, "--created-before"),
+            limit=limit,
+        )
+        output.show_list(jobs, _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def wait(
+    context: typer.Context,
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")],
+    timeout: _Timeout = None,
+    as_json: output.Json = False,
+) -> None:
+    """Wait until jobs have ended; exit code 1 unless all completed."""
+    jobs = []
+    with connect(context) as client:
+        for job_id in job_ids:
+            with output.waiting(f"waiting for {job_id}"):
+                jobs.append(client.jobs.wait(job_id, timeout))
+    _show(jobs, as_json=as_json)
+    _exit_by_state(jobs)
+
+
+@app.command()
+def cancel(
+    context: typer.Context,
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")],
+    as_json: output.Json = False,
+) -> None:
+    """Cancel jobs."""
+    with connect(context) as client:
+        _show([client.jobs.cancel(job_id) for job_id in job_ids], as_json=as_json)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    job_id: _JobId,
+    overrides: Annotated[str | None, typer.Option(help="JSON object of fields that are to be different.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the first replay again.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Run an ended job again, as a new job."""
+    different = _payload(overrides, None)
+    with connect(context) as client:
+        job = client.jobs.replay(job_id, _object(different), idempotency_key=idempotency_key)
+        output.show_one(job, as_json=as_json)
+
+
+@app.command()
+def attempts(context: typer.Context, job_id: _JobId, as_json: output.Json = False) -> None:
+    """Show a job's attempts."""
+    columns: tuple[output.Column, ...] = (
+        ("NUMBER", lambda attempt: attempt.number),
+        ("OUTCOME", lambda attempt: attempt.outcome or "running"),
+        ("NODE", lambda attempt: attempt.node_name or attempt.node),
+        ("RELAY", lambda attempt: attempt.relay),
+        ("STARTED", lambda attempt: attempt.started_at),
+        ("FINISHED", lambda attempt: attempt.finished_at),
+        ("ERROR", lambda attempt: attempt.error and f"{attempt.error.code}: {attempt.error.message}"),
+    )
+    with connect(context) as client:
+        output.show_list(client.jobs.attempts(job_id), columns, as_json=as_json)
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    job_id: _JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until the job ends.")] = False,
+    as_json: output.Json = False,
+) -> None:
+    """Show what the handlers of a job logged."""
+    with connect(context) as client:
+        if follow:
+            with _until_interrupted():
+                for event in client.jobs.events(job_id):
+                    if event.type == "job.log":
+                        _log_line(event.data, as_json=as_json)
+            return
+        for line in client.jobs.logs(job_id):
+            _log_line(line, as_json=as_json)
+
+
+@app.command()
+def why(context: typer.Context, job_id: _JobId, as_json: output.Json = False) -> None:
+    """Say why a job is not running."""
+    with connect(context) as client:
+        job = client.jobs.get(job_id)
+    if output.wants_json(as_json):
+        output.write_json({"id": job.id, "state": job.state, "waiting": job.waiting})
+    elif job.waiting is None:
+        typer.echo(f"{job.id} is {job.state}; it does not wait.")
+    else:
+        counts = _counts(job.waiting.nodes)
+        typer.echo(f"{job.waiting.reason}: {job.waiting.detail or ''}{counts}")
+
+
+@app.command()
+def events(
+    context: typer.Context,
+    job_id: Annotated[str | None, typer.Argument(metavar="[JOB]", help="One job; without it, all jobs.")] = None,
+    last_event_id: Annotated[str | None, typer.Option(help="Go on after this event.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Follow events as they happen: of one job until it ends, or of the environment until Ctrl-C."""
+    with connect(context) as client, _until_interrupted():
+        for event in client.jobs.events(job_id, last_event_id=last_event_id):
+            if output.wants_json(as_json):
+                output.write_json(event, line=True)
+            else:
+                from waypost_sdk import exact
+
+                typer.echo(f"{event.type:13} {exact.encode(event.data).decode()}")
+
+
+def _show(jobs: "list[Job]", *, as_json: bool) -> None:
+    """One job as one object, several as a list."""
+    if len(jobs) == 1:
+        output.show_one(jobs[0], as_json=as_json)
+    else:
+        output.show_list(jobs, _COLUMNS, as_json=as_json)
+
+
+def _counts(nodes: "WaitingNodes | None") -> str:
+    if nodes is None:
+        return ""
+    return f" ({nodes.connected} connected, {nodes.serving} serve it, {nodes.matching} match, {nodes.free} free)"
+
+
+def _exit_by_state(jobs: "Iterable[Job]") -> None:
+    if any(job.state != "completed" for job in jobs):
+        raise typer.Exit(failure.OTHER)
+
+
+def _log_line(line: Any, *, as_json: bool) -> None:
+    if output.wants_json(as_json):
+        output.write_json(line, line=True)
+        return
+    data = line if isinstance(line, dict) else {"at": line.at, "level": line.level, "message": line.message}
+    typer.echo(f"{data.get('at', '')} {str(data.get('level', '')).upper():7} {data.get('message', '')}")
+
+
+@contextmanager
+def _until_interrupted() -> Iterator[None]:
+    """Ctrl-C is the ordinary way out of something endless."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(failure.OK) from None
+
+
+def _payload(text: str | None, file: str | None) -> Any:
+    """JSON text, checked here and sent byte for byte; None when there is none."""
+    import msgspec
+
+    from waypost_sdk import exact
+
+    if text is not None and file is not None:
+        raise UsageError("Give either --payload or --payload-file.")
+    if text is not None and (text == "-" or text.startswith("@")):
+        file = text.removeprefix("@")
+    if text is None and file is None:
+        return None
+    content = _read(file) if file is not None else (text or "").encode()
+    try:
+        exact.decode(content)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"The payload is not JSON: {error}") from None
+    return msgspec.Raw(content)
+
+
+def _object(raw: Any) -> dict[str, Any] | None:
+    if raw is None:
+        return None
+    import msgspec
+
+    try:
+        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--overrides must be a JSON object: {error}") from None
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = dict(text.split("=", 1) for text in texts or () if "=" in text)
+    wrong = next((text for text in texts or () if "=" not in text), None)
+    if wrong is not None:
+        raise UsageError(f"{option} is KEY=VALUE, not {wrong!r}.")
+    return pairs
+
+
+def _concurrency(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    key, _, limit = text.rpartition("=")
+    if not key or not limit.isdigit():
+        raise UsageError(f"--concurrency is KEY=LIMIT, not {text!r}.")
+    return {"key": key, "limit": int(limit)}
+
+
+def _instant(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} is an instant like 2026-11-21T09:00:00Z, not {text!r}.") from None
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,0 +1,110 @@
+"""What commands print: JSON on stdout when piped or asked for, tables on a terminal; progress on stderr.
+
+JSON of one thing is one object, of a list one array, of a stream one object a line. Numbers are exact.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, also on a terminal.")]
+Column = tuple[str, Callable[[Any], Any]]
+
+
+def wants_json(as_json: bool) -> bool:
+    """Whether stdout gets JSON: asked for, or nobody looks at it."""
+    return as_json or not sys.stdout.isatty()
+
+
+def write_json(value: Any, *, line: bool = False) -> None:
+    """One JSON document; indented on a terminal unless `line`."""
+    import msgspec
+
+    from waypost_sdk import exact
+
+    text = exact.encode(value)
+    if sys.stdout.isatty() and not line:
+        text = msgspec.json.format(text, indent=2)
+    sys.stdout.write(text.decode() + "\n")
+    sys.stdout.flush()
+
+
+def show_list(items: Iterable[Any], columns: Sequence[Column], *, as_json: bool) -> None:
+    """Many things of one kind."""
+    found = list(items)
+    if wants_json(as_json):
+        write_json(found)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for title, _ in columns:
+        table.add_column(title, overflow="fold")
+    for item in found:
+        table.add_row(*(_cell(get(item)) for _, get in columns))
+    Console().print(table if found else "none")
+
+
+def show_one(item: Any, *, as_json: bool) -> None:
+    """One thing, every field that says something."""
+    if wants_json(as_json):
+        write_json(item)
+        return
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False)
+    document = msgspec.to_builtins(item, builtin_types=(datetime,)) if item is not None else {}
+    for name, value in document.items() if isinstance(document, dict) else [("", document)]:
+        if value not in (None, [], {}):
+            table.add_row(f"[bold]{name}", _cell(value))
+    Console().print(table)
+
+
+def note(text: str) -> None:
+    """A remark for the person, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def waiting(text: str) -> AbstractContextManager[Any]:
+    """A spinner on stderr while something takes time; nothing when stderr is no terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
+
+
+def age(instant: datetime | None) -> str:
+    """How long ago, in one unit: `12s`, `3m`, `5h`, `2d`."""
+    if instant is None:
+        return ""
+    seconds = max(0, int((datetime.now(UTC) - instant).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _cell(value: Any) -> Any:
+    from rich.text import Text
+
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, (dict, list, tuple)):
+        from waypost_sdk import exact
+
+        value = ", ".join(value) if _is_words(value) else exact.encode(value).decode()
+    return Text(str(value))  # Text: brackets of a payload are not markup
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)

@@ -1,0 +1,220 @@
+# ruff: noqa: S603 -- every process here is our own command
+"""The `waypost` command as a process of its own: output, exit codes, configuration, plug-ins, speed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from waypost_sdk import errors
+from waypost_sdk.command import failure
+from waypost_sdk.command.main import needs_plugins
+
+WAYPOST = [sys.executable, "-P", "-m", "waypost_sdk.command.main"]
+JOB = {"id": "j1", "state": "completed", "function": "echo", "result": {"n": 1}}
+
+
+def run(*arguments: str, url: str = "", stdin: bytes = b"", **variables: str) -> Any:
+    """Run the command without a terminal and without anybody's configuration."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
+    place = {"WAYPOST_CONFIG": "/nonexistent", "WAYPOST_ENVIRONMENT": "acme/shop/dev", "WAYPOST_KEY": "wp_key"}
+    environment = {**kept, **place, "WAYPOST_URL": url, **variables}
+    return subprocess.run(
+        [*WAYPOST, *arguments], input=stdin, capture_output=True, timeout=30, env=environment, check=False
+    )
+
+
+def answer_with(server: Any, status: int, document: Any) -> None:
+    server.answer = lambda *_: (status, {}, msgspec.json.encode(document))
+
+
+def test_submit_prints_the_job_as_one_json_object(fake_http_in_thread):
+    """Piped stdout is JSON; the payload goes out byte for byte."""
+    answer_with(fake_http_in_thread, 202, {**JOB, "state": "queued"})
+    done = run(
+        "jobs", "submit", "echo", "--payload", '{"price": 12.50}', "--tag", "gpu", "--label", "order=A=1",
+        "--delay", "2", "--idempotency-key", "a-17", url=fake_http_in_thread.url,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["id"] == "j1"
+    ((_, _, headers, body),) = fake_http_in_thread.requests
+    assert headers["idempotency-key"] == "a-17"
+    assert b'{"price": 12.50}' in body
+    assert json.loads(body)["labels"] == {"order": "A=1"}
+    assert json.loads(body)["delay_seconds"] == 2
+
+
+@pytest.mark.parametrize("arguments", [("--payload", "-"), ("--payload", "@{file}"), ("--payload-file", "{file}")])
+def test_payloads_come_from_stdin_and_files(arguments, fake_http_in_thread, tmp_path):
+    """`-` is stdin, `@file` and --payload-file a file."""
+    answer_with(fake_http_in_thread, 202, JOB)
+    file = tmp_path / "payload.json"
+    file.write_text('{"from": "file"}')
+    given = [argument.format(file=file) for argument in arguments]
+    done = run("jobs", "submit", "echo", *given, url=fake_http_in_thread.url, stdin=b'{"from": "file"}')
+    assert done.returncode == 0, done.stderr
+    assert json.loads(fake_http_in_thread.requests[0][3])["payload"] == {"from": "file"}
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, 3), (403, 4), (404, 7), (409, 8), (422, 2), (500, 9), (503, 9), (501, 10)]
+)
+def test_refusals_become_exit_codes_and_one_sentence(status, code, fake_http_in_thread):
+    """stdout stays empty; stderr has the platform's words, its code and the request's id."""
+    answer_with(fake_http_in_thread, status, {"code": "some_code", "detail": "Why not.", "request_id": "r-1"})
+    done = run("--retry-seconds", "0", "jobs", "get", "j1", url=fake_http_in_thread.url)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert done.stderr == b"waypost: Why not. [some_code] (request r-1)\n"
+
+
+def test_wrong_use_is_exit_code_2_before_anything_is_sent(fake_http_in_thread):
+    """Bad JSON, bad labels, unknown options and commands; nothing reaches the platform."""
+    for arguments in (
+        ("jobs", "submit", "echo", "--payload", "{"),
+        ("jobs", "submit", "echo", "--payload-file", "/nonexistent"),
+        ("jobs", "submit", "echo", "--label", "novalue"),
+        ("jobs", "submit", "echo", "--nonsense"),
+        ("jobs", "list", "--created-after", "yesterday"),
+        ("no-such-command",),
+        ("node", "run", "/nonexistent.py"),
+    ):
+        done = run(*arguments, url=fake_http_in_thread.url)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert done.stderr
+    assert not fake_http_in_thread.requests
+
+
+def test_missing_configuration_says_what_and_how():
+    """No address is wrong use, no key is a missing credential, an address nobody listens at a server problem."""
+    assert (run("queue").returncode, run("queue", url="http://127.0.0.1:9", WAYPOST_KEY="").returncode) == (2, 3)
+    assert b"WAYPOST_KEY" in run("queue", url="http://127.0.0.1:9", WAYPOST_KEY="").stderr
+    assert run("--retry-seconds", "0", "queue", url="http://127.0.0.1:9").returncode == 9
+
+
+def test_waiting_for_a_job_that_did_not_complete_is_exit_code_1(fake_http_in_thread):
+    """The job is printed all the same."""
+    page = {"items": [{"number": 1, "outcome": "failed"}], "next_cursor": None}
+    failed = {**JOB, "state": "failed", "error": {"code": "boom", "message": "m"}}
+    fake_http_in_thread.answer = lambda _method, path, *_: (
+        200, {}, msgspec.json.encode(page if path.partition("?")[0].endswith("/attempts") else failed)
+    )  # fmt: skip
+    done = run("jobs", "wait", "j1", url=fake_http_in_thread.url)
+    assert done.returncode == 1
+    printed = json.loads(done.stdout)
+    assert (printed["state"], printed["attempts"][0]["outcome"]) == ("failed", "failed")
+
+
+def test_lists_are_arrays_and_streams_are_lines(fake_http_in_thread):
+    """`jobs list` prints one array; `jobs events` one object a line."""
+    answer_with(fake_http_in_thread, 200, {"items": [JOB, JOB], "next_cursor": None})
+    assert len(json.loads(run("jobs", "list", url=fake_http_in_thread.url).stdout)) == 2
+    events = b'event: job.state\ndata: {"state": "running"}\n\nevent: job.state\ndata: {"state": "completed"}\n\n'
+    fake_http_in_thread.answer = lambda *_: (200, {"content-type": "text/event-stream"}, events)
+    lines = run("jobs", "events", "j1", url=fake_http_in_thread.url).stdout.splitlines()
+    assert [json.loads(line)["data"]["state"] for line in lines] == ["running", "completed"]
+
+
+def test_every_error_has_an_exit_code_of_the_contract():
+    """One place maps errors; nothing else than 1, 2, 3, 4, 7, 8, 9, 10 comes out."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.WaypostError)]
+    assert len(kinds) > 15
+    assert {failure.exit_code(kind("c", "d")) for kind in kinds} <= {1, 2, 3, 4, 7, 8, 9, 10}
+
+
+def test_commands_of_the_sdk_do_not_load_those_of_others():
+    """Other distributions are asked only for unknown words, help and completion."""
+    assert not needs_plugins(["jobs", "list", "--help"])
+    assert all(needs_plugins(words) for words in ([], ["--help"], ["up", "--detach"], ["unheard-of"]))
+    code = "import sys, waypost_sdk.command.main as m; m.build(); print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True
+    ).stdout.split()
+    heavy = {"httpx", "grpc", "rich.table", "infra", "waypost", "google.protobuf"}
+    assert not heavy & set(loaded)
+
+
+def test_importing_the_sdk_is_cheap():
+    """`import waypost_sdk` loads neither grpc nor httpx; names come when they are used."""
+    code = "import sys, waypost_sdk; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True
+    ).stdout.split()
+    assert not {"grpc", "httpx", "msgspec", "typer"} & set(loaded)
+    import waypost_sdk
+
+    assert all(getattr(waypost_sdk, name) is not None for name in waypost_sdk.__all__)
+    with pytest.raises(AttributeError):
+        _ = waypost_sdk.Nonsense
+
+
+APP = """
+from waypost_sdk import Node
+node = Node(tags=["t"], name="run-{version}")
+@node.function("echo")
+async def echo(job, payload):
+    return payload
+"""
+
+
+@pytest.fixture
+def node_variables(fake_relay, fake_http):
+    return {
+        **os.environ,
+        "WAYPOST_URL": fake_http.url,
+        "WAYPOST_RELAY": fake_relay.address,
+        "WAYPOST_CLIENT_ID": "id",
+        "WAYPOST_CLIENT_SECRET": "secret",
+    }
+
+
+async def test_node_run_serves_a_file_and_leaves_at_sigterm(tmp_path, fake_relay, node_variables):
+    """Exit code 0 after a drain; the relay was told before."""
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(version=1))
+    process = subprocess.Popen([*WAYPOST, "node", "run", f"{app}:node"], env=node_variables, stderr=subprocess.PIPE)  # noqa: ASYNC220 -- started, not waited for
+    try:
+        stream = await fake_relay.joined()
+        await stream.assign("echo", b"7")
+        assert (await stream.answer()).result == b"7"
+        await stream.settle(1)
+        process.send_signal(signal.SIGTERM)
+        assert (await stream.event("CalculationMemberDrainEvent"))["reason"] == "SIGTERM"
+        assert await _ended(process) == 0
+    finally:
+        process.kill()
+
+
+async def test_node_run_reloads_after_a_change(tmp_path, fake_relay, node_variables):
+    """--reload drains the old node and starts the new file; SIGTERM ends both."""
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(version=1))
+    process = subprocess.Popen([*WAYPOST, "node", "run", str(app), "--reload"], env=node_variables)  # noqa: ASYNC220
+    try:
+        assert (await fake_relay.joined()).join["name"] == "run-1"
+        app.write_text(APP.format(version=2))
+        os.utime(app, ns=(time.time_ns(), time.time_ns() + 1_000_000))
+        assert (await fake_relay.joined()).join["name"] == "run-2"
+        process.send_signal(signal.SIGTERM)
+        assert await _ended(process) == 0
+    finally:
+        process.terminate()
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    import asyncio
+
+    return await asyncio.to_thread(process.wait, 20)
+
+
+def test_examples_can_be_loaded():
+    """Each example imports and holds what it says."""
+    from waypost_sdk.command.node import load
+
+    node = load(str(Path(__file__).parents[2] / "examples" / "text_count.py"))
+    assert node.functions == ("text.count", "text.digest")
