@@ -59,7 +59,7 @@ async def list_jobs(
     *,
     bodies: bool = False,
 ) -> tuple[list[JobRecord], UUID | None]:
-    """Up to `limit` jobs, newest first, older than `before`; and what to pass as `before` for the next ones, None at the
+    """Up to `limit` jobs, newest first, older than `before`; and what to pass as `before` for the next, None at the
     end. Stable under inserts: ids only grow.
     """
     page, values = page_of(wanted, limit + 1, before)
