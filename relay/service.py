@@ -212,6 +212,7 @@ class Service:
     def _acknowledged(self, node: Node, received: Any) -> None:
         found = event.acknowledged(received)
         if found is not None and node.probe_id and found.sourceEventId == node.probe_id:
+            node.dirty = node.dirty or node.round_trip_ms is None  # later ones go with the next report
             node.round_trip_ms = round((time.monotonic() - node.probe_at) * 1000, 3)
             node.probe_id = ""
 

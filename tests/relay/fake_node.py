@@ -69,7 +69,10 @@ class FakeNode:
         await self.send(frame_event(NodeFrame(**entries)))
 
     async def read(self) -> Any:
-        raw = await self.call.read()
+        try:
+            raw = await self.call.read()
+        except grpc.aio.AioRpcError as error:
+            raise EOFError from error
         if raw is grpc.aio.EOF:
             raise EOFError
         return CloudEvent.FromString(raw)
