@@ -166,7 +166,7 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """What became of a submission after its commit: `id` is the first job's when `replayed`; a `conflict` kept nothing."""
+    """What became of a submission: `id` is the first job's when `replayed`; a `conflict` kept nothing."""
 
     id: UUID
     replayed: bool = False
