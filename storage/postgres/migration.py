@@ -4,6 +4,7 @@ Two Alembic trees: control, and one for environments whose version table lies in
 and SQLAlchemy (0.8 s of imports) are loaded only when there is something to do.
 """
 
+import threading
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from waypost.errors import Category, WaypostError
 CONTROL_VERSION = "0001"
 ENVIRONMENT_VERSION = "0001"
 
+_alembic = threading.Lock()  # its context lives in module globals: one upgrade at a time in a process
 _HERE = Path(__file__).parent
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('waypost.migration.{}'))"
 
@@ -106,4 +108,5 @@ def _upgrade(connection: Any, tree: str, schema: str, prepare: str) -> None:
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
     config.attributes["prelude"] = (_LOCK.format(schema), prepare)
-    command.upgrade(config, "head")
+    with _alembic:
+        command.upgrade(config, "head")
