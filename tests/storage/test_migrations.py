@@ -31,7 +31,7 @@ CATALOG = {
         from information_schema.columns where table_schema = %(schema)s order by 1, 3""",
     "constraints": """
         select c.relname, n.conname, pg_get_constraintdef(n.oid)
-        from pg_constraint n join pg_class c on c.oid = n.conrelid 
+        from pg_constraint n join pg_class c on c.oid = n.conrelid
         where c.relnamespace = %(schema)s::regnamespace order by 1, 2""",
     "indexes": """
         select tablename, indexname, replace(indexdef, %(schema)s || '.', '') from pg_indexes
