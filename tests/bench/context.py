@@ -40,6 +40,7 @@ class Bench:
         connections: int,
         rate: float | None = None,
         bulk: int = 0,
+        item_keys: bool = False,
         function: str = FUNCTION,
         places: tuple[Place, ...] = (),
         specs: tuple[str, ...] = (),
@@ -58,6 +59,7 @@ class Bench:
             prefix=uuid.uuid4().hex[:12],
             rate=rate,
             bulk=bulk,
+            item_keys=item_keys,
         )
 
     def load(self, plan: Plan) -> tuple[Outcome, dict[str, float]]:

@@ -12,7 +12,8 @@ class Plan:
     `rate` is requests a second (open loop: a request that has to wait counts from when it was due), None = as fast as
     the connections allow (closed loop). `specs` are job specifications as JSON text without their end `}` and without a
     payload; the generator adds `"payload": {"at": <ns>}`, the moment at which the request was due by the clock of this
-    machine, which the handler subtracts from its own. With `bulk`, each request carries that many jobs with a key each.
+    machine, which the handler subtracts from its own. With `bulk`, each request carries that many jobs, with `item_keys` each
+    with a key of its own beside the request's.
     """
 
     host: str
@@ -25,6 +26,7 @@ class Plan:
     prefix: str  # of the idempotency keys: unique per run
     rate: float | None = None
     bulk: int = 0
+    item_keys: bool = False
 
     def request(self, number: str, *, late_seconds: float) -> bytes:
         """The bytes of the request of that number."""
@@ -34,9 +36,8 @@ class Plan:
         spec = self.specs[choice // len(self.paths) % len(self.specs)]
         key = f"{self.prefix}-{number}"
         if self.bulk:
-            items = ",".join(
-                f'{spec},"payload":{{"at":{at}}},"idempotency_key":"{key}-{item}"}}' for item in range(self.bulk)
-            )
+            keys = (f',"idempotency_key":"{key}-{item}"' if self.item_keys else "" for item in range(self.bulk))
+            items = ",".join(f'{spec},"payload":{{"at":{at}}}{item_key}}}' for item_key in keys)
             body = f'{{"jobs":[{items}]}}'.encode()
         else:
             body = f'{spec},"payload":{{"at":{at}}}}}'.encode()

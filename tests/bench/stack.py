@@ -223,14 +223,10 @@ class Stack:
 
     # --- the database, to check what the API says --------------------------------------------------------------------
 
-    def database_url(self) -> str:
-        """The worker's login, which may read the whole ledger: from the environment of the process that we started."""
-        name, pid = next((name, pid) for name, pid in self.pids().items() if name.startswith("worker"))
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        found = [entry for entry in variables if entry.startswith(b"WAYPOST_DATABASE_URL=")]
-        if not found:
-            raise StackError(f"{name} has no WAYPOST_DATABASE_URL")
-        return found[0].partition(b"=")[2].decode()
+    def database_url(self, role: str = "waypost_worker") -> str:
+        """The login of a role; the worker's may read the whole ledger."""
+        folder = DataFolder(self.data_dir)
+        return f"postgresql://{role}:{folder.passwords()[role]}@/waypost?host={folder.socket_dir}"
 
     def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
         """Rows of one statement, as the worker's role."""

@@ -1,4 +1,4 @@
--- Submissions for wrk. Above this stand, written by wrk.py: paths, specs, token, prefix, rate, bulk.
+-- Submissions for wrk. Above this stand, written by wrk.py: paths, specs, token, prefix, rate, bulk, item_keys.
 local ffi = require("ffi")
 ffi.cdef [[
   typedef struct { long seconds; long nanoseconds; } bench_time;
@@ -58,7 +58,7 @@ function request()
   if bulk > 0 then
     local items = {}
     for item = 1, bulk do
-      items[item] = spec .. ',"payload":{"at":' .. stamp .. '},"idempotency_key":"' .. key .. "-" .. item .. '"}'
+      items[item] = spec .. ',"payload":{"at":' .. stamp .. "}" .. (item_keys and ',"idempotency_key":"' .. key .. "-" .. item .. '"' or "") .. "}"
     end
     body = '{"jobs":[' .. table.concat(items, ",") .. "]}"
   else

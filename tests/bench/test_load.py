@@ -133,7 +133,7 @@ def test_a_stall_is_charged_to_everybody_who_had_to_wait(generate: Callable[[Pla
 @pytest.mark.parametrize("generate", _GENERATORS)
 def test_a_bulk_request_holds_as_many_jobs_each_with_a_key(generate: Callable[[Plan], Outcome], server: Server) -> None:
     """A bulk body is valid JSON with that many jobs and no key twice."""
-    generate(_plan(server, bulk=20, seconds=1))
+    generate(_plan(server, bulk=20, item_keys=True, seconds=1))
     jobs = json.loads(server.bodies[0])["jobs"]
     assert len({job["idempotency_key"] for job in jobs}) == len(jobs) == 20
 

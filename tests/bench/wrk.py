@@ -67,4 +67,5 @@ def _settings(plan: Plan, threads: int) -> str:
         f"local prefix = {json.dumps(plan.prefix)}\n"
         f"local rate = {rate}\n"
         f"local bulk = {plan.bulk}\n"
+        f"local item_keys = {str(plan.item_keys).lower()}\n"
     )
