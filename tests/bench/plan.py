@@ -12,8 +12,8 @@ class Plan:
     `rate` is requests a second (open loop: a request that has to wait counts from when it was due), None = as fast as
     the connections allow (closed loop). `specs` are job specifications as JSON text without their end `}` and without a
     payload; the generator adds `"payload": {"at": <ns>}`, the moment at which the request was due by the clock of this
-    machine, which the handler subtracts from its own. With `bulk`, each request carries that many jobs, with `item_keys`
-    each with a key of its own beside the request's.
+    machine, which the handler subtracts from its own. With `bulk`, each request carries that many jobs; with
+    `item_keys` each has a key of its own beside the request's.
     """
 
     host: str
