@@ -159,8 +159,65 @@ class JobEvent(msgspec.Struct):
 
 
 Record = dict[str, Any]  # a document whose fields are those of the contract
-FunctionStatus = Record
-Queue = Record
+
+
+class FunctionPause(msgspec.Struct):
+    """Who paused a function, when, and why."""
+
+    note: str = ""
+    by: str | None = None
+    since: datetime | None = None
+
+
+class ServingNodes(msgspec.Struct):
+    """Nodes that serve a function, and how many jobs they take at once."""
+
+    connected: int = 0
+    draining: int = 0
+    max_in_flight: int = 0
+
+
+class LastHour(msgspec.Struct):
+    """What a function did in the last hour; times from start to end of an attempt."""
+
+    submitted: int = 0
+    completed: int = 0
+    failed: int = 0
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+class FunctionStatus(msgspec.Struct, kw_only=True):
+    """A node function as its queues and nodes know it. The answer to pause and resume has only `name` and `paused`."""
+
+    name: str
+    paused: FunctionPause | None = None
+    nodes: ServingNodes | None = None
+    input_schema: Any = None
+    output_schema: Any = None
+    queued: int = 0
+    running: int = 0
+    oldest_waiting_at: datetime | None = None
+    last_hour: LastHour | None = None
+
+
+class StateCounts(msgspec.Struct, kw_only=True):
+    """`waiting` is queued, scheduled and retrying jobs; `failed` all ends but completed."""
+
+    function: str | None = None  # None: all of them
+    waiting: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    oldest_waiting_at: datetime | None = None
+
+
+class Queue(msgspec.Struct):
+    """Counts since the environment began."""
+
+    states: StateCounts
+    functions: list[StateCounts] = []
+    oldest_waiting_at: datetime | None = None
 
 
 class NodeStatus(msgspec.Struct, kw_only=True):
@@ -218,9 +275,12 @@ class Key(msgspec.Struct, kw_only=True):
 
 
 class Organization(msgspec.Struct, kw_only=True):
+    """An organization. `admin_key` is there only in the answer to its creation."""
+
     id: str
     slug: str
     name: str
+    admin_key: str | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
 

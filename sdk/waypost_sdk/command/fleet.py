@@ -35,6 +35,27 @@ _CREDENTIAL_COLUMNS: tuple[output.Column, ...] = (
 )
 
 
+_FUNCTION_COLUMNS: tuple[output.Column, ...] = (
+    ("FUNCTION", lambda function: function.name),
+    ("NODES", lambda function: function.nodes and function.nodes.connected),
+    ("QUEUED", lambda function: function.queued),
+    ("RUNNING", lambda function: function.running),
+    ("OLDEST", lambda function: output.age(function.oldest_waiting_at)),
+    ("LAST HOUR", lambda function: function.last_hour and function.last_hour.completed),
+    ("p50 ms", lambda function: function.last_hour and function.last_hour.p50_ms),
+    ("p99 ms", lambda function: function.last_hour and function.last_hour.p99_ms),
+    ("PAUSED", lambda function: function.paused and f"by {function.paused.by}: {function.paused.note}"),
+)
+_QUEUE_COLUMNS: tuple[output.Column, ...] = (
+    ("FUNCTION", lambda counts: counts.function or "all"),
+    ("WAITING", lambda counts: counts.waiting),
+    ("RUNNING", lambda counts: counts.running),
+    ("COMPLETED", lambda counts: counts.completed),
+    ("FAILED", lambda counts: counts.failed),
+    ("OLDEST", lambda counts: output.age(counts.oldest_waiting_at)),
+)
+
+
 @nodes.command("list")
 def list_nodes(context: typer.Context, as_json: output.Json = False) -> None:
     """List nodes."""
@@ -90,10 +111,7 @@ def delete_credential(
 def list_functions(context: typer.Context, as_json: output.Json = False) -> None:
     """List functions that the environment has seen."""
     with connect(context) as client:
-        found = list(client.functions.list())
-    keys = [key for key, value in (found[0] if found else {}).items() if not isinstance(value, dict)]
-    columns: list[output.Column] = [(key.upper(), lambda entry, key=key: entry.get(key)) for key in keys]  # type: ignore[misc]
-    output.show_list(found, columns, as_json=as_json)
+        output.show_list(client.functions.list(), _FUNCTION_COLUMNS, as_json=as_json)
 
 
 @functions.command("get")
@@ -120,4 +138,8 @@ def resume(context: typer.Context, function: _Name, note: _Note = None, as_json:
 def queue(context: typer.Context, as_json: output.Json = False) -> None:
     """Show how many jobs wait and run, by state and function."""
     with connect(context) as client:
-        output.show_one(client.queue.get(), as_json=as_json)
+        found = client.queue.get()
+    if output.wants_json(as_json):
+        output.write_json(found)
+    else:
+        output.show_list([*found.functions, found.states], _QUEUE_COLUMNS, as_json=False)

@@ -120,7 +120,7 @@ class Jobs(Resource[M], Generic[M]):
         query += [("trigger_id", trigger_id)] if trigger_id else []
         for name, instant in (("created_after", created_after), ("created_before", created_before)):
             query += [(name, _instant(instant))] if instant else []
-        return self._pages(self._path, tuple(query), Job, limit)
+        return self._pages(self._path, Job, tuple(query), limit)
 
     @operation
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Plan[Job]:
@@ -163,7 +163,7 @@ class Jobs(Resource[M], Generic[M]):
     @iteration
     def logs(self, job_id: str) -> Stream[LogLine]:
         """What its handlers logged, oldest first."""
-        return self._pages(f"{self._at(job_id)}/logs", (), LogLine, None)
+        return self._whole(f"{self._at(job_id)}/logs", LogLine)
 
     @iteration
     def events(self, job_id: str | None = None, *, last_event_id: str | None = None) -> Stream[JobEvent]:
@@ -194,7 +194,7 @@ class Jobs(Resource[M], Generic[M]):
         return read(answer, Job)
 
     def _read_attempts(self, job_id: str) -> "Plan[builtins.list[Attempt]]":
-        return collect(self._pages(f"{self._at(job_id)}/attempts", (), Attempt, None))
+        return collect(self._whole(f"{self._at(job_id)}/attempts", Attempt))
 
     def _follow(self, path: str, last_event_id: str | None, job_id: str | None) -> Stream[JobEvent]:
         def is_last(event: JobEvent) -> bool:

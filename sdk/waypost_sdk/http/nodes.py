@@ -14,7 +14,7 @@ class Nodes(Resource[M], Generic[M]):
     @iteration
     def list(self) -> Stream[NodeStatus]:
         """Every node that is connected or was lost lately."""
-        return self._pages(self._path, (), NodeStatus, None)
+        return self._pages(self._path, NodeStatus)
 
     @operation
     def get(self, node_id: str) -> Plan[NodeStatus]:
@@ -50,7 +50,7 @@ class NodeCredentials(Resource[M], Generic[M]):
 
     @iteration
     def list(self) -> Stream[NodeCredential]:
-        return self._pages(self._path, (), NodeCredential, None)
+        return self._pages(self._path, NodeCredential)
 
     @operation
     def delete(self, credential_id: str) -> Plan[None]:
@@ -67,7 +67,7 @@ class Functions(Resource[M], Generic[M]):
 
     @iteration
     def list(self) -> Stream[FunctionStatus]:
-        return self._pages(self._path, (), FunctionStatus, None)
+        return self._whole(self._path, FunctionStatus)
 
     @operation
     def get(self, function: str) -> Plan[FunctionStatus]:

@@ -80,7 +80,7 @@ class Resource(Generic[M]):
         text = exact.encode({} if body is None else body)
         return send(Request("POST", path, query, text, headers, extra_seconds), self._scope.retry_seconds)
 
-    def _pages(self, path: str, query: Query, kind: type[T], limit: int | None) -> Stream[T]:
+    def _pages(self, path: str, kind: type[T], query: Query = (), limit: int | None = None) -> Stream[T]:
         """Every item of a list, page by page; at most `limit`."""
         cursor, left = None, limit
         while left is None or left > 0:
@@ -93,6 +93,12 @@ class Resource(Generic[M]):
             cursor = document.next_cursor
             if cursor is None:
                 return
+
+    def _whole(self, path: str, kind: type[T]) -> Stream[T]:
+        """Every item of a list that comes in one answer and knows no pages."""
+        answer = yield from self._get(path)
+        for item in read(answer, Page[kind]).items:  # type: ignore[valid-type]
+            yield Item(item)
 
 
 class operation(Generic[P, T]):  # noqa: N801 -- used as a decorator

@@ -13,12 +13,19 @@ class Organizations(Resource[M], Generic[M]):
 
     @iteration
     def list(self) -> Stream[Organization]:
-        return self._pages("/v1/orgs", (), Organization, None)
+        return self._pages("/v1/orgs", Organization)
 
     @operation
     def get(self, org: str | None = None) -> Plan[Organization]:
         """By id or slug; without one, that of the configured environment."""
         answer = yield from self._get(self._scope.org(org))
+        return read(answer, Organization)
+
+    @operation
+    def create(self, name: str, *, slug: str | None = None, idempotency_key: str | None = None) -> Plan[Organization]:
+        """A new organization; `admin_key` is told this once."""
+        body = {"name": name} | ({"slug": slug} if slug else {})
+        answer = yield from self._post("/v1/orgs", body, key=idempotency_key)
         return read(answer, Organization)
 
 
@@ -27,12 +34,26 @@ class Projects(Resource[M], Generic[M]):
 
     @iteration
     def list(self, org: str | None = None) -> Stream[Project]:
-        return self._pages(f"{self._scope.org(org)}/projects", (), Project, None)
+        return self._pages(f"{self._scope.org(org)}/projects", Project)
 
     @operation
     def get(self, project: str | None = None, *, org: str | None = None) -> Plan[Project]:
         """By id or slug; without one, that of the configured environment."""
         answer = yield from self._get(self._scope.project(org, project))
+        return read(answer, Project)
+
+    @operation
+    def create(
+        self,
+        name: str,
+        *,
+        slug: str | None = None,
+        description: str | None = None,
+        org: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Plan[Project]:
+        body = {"name": name} | {key: value for key, value in (("slug", slug), ("description", description)) if value}
+        answer = yield from self._post(f"{self._scope.org(org)}/projects", body, key=idempotency_key)
         return read(answer, Project)
 
 
@@ -41,7 +62,7 @@ class Environments(Resource[M], Generic[M]):
 
     @iteration
     def list(self, *, org: str | None = None, project: str | None = None) -> Stream[Environment]:
-        return self._pages(self._path(org, project), (), Environment, None)
+        return self._pages(self._path(org, project), Environment)
 
     @operation
     def get(
@@ -86,16 +107,17 @@ class Keys(Resource[M], Generic[M]):
 
     @iteration
     def list(self) -> Stream[Key]:
-        return self._pages(self._path, (), Key, None)
+        return self._pages(self._path, Key)
 
     @operation
     def delete(self, key_id: str) -> Plan[None]:
         yield from self._delete(f"{self._path}/{segment(key_id)}")
 
     @operation
-    def rotate(self, key_id: str) -> Plan[Key]:
-        """A new key in its place; the old one stays valid for 24 h."""
-        answer = yield from self._post(f"{self._path}/{segment(key_id)}/rotate")
+    def rotate(self, key_id: str, *, overlap_seconds: float | None = None) -> Plan[Key]:
+        """A new key in its place; the old one stays valid for `overlap_seconds`, 24 h unless given."""
+        body = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
+        answer = yield from self._post(f"{self._path}/{segment(key_id)}/rotate", body)
         return read(answer, Key)
 
     @property
