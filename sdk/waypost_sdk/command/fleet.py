@@ -80,7 +80,7 @@ def drain_node(context: typer.Context, node_id: _NodeId, as_json: output.Json = 
 @credentials.command("create")
 def create_credential(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name for people.")],
+    name: Annotated[str, typer.Option(help="A name for people.")],
     tag: Annotated[list[str] | None, typer.Option(help="A tag that its nodes may have: gpu, 'region=*' …")] = None,
     function: Annotated[list[str] | None, typer.Option(help="A function that they may serve: 'image.*' …")] = None,
     as_json: output.Json = False,

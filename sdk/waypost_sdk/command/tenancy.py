@@ -58,7 +58,7 @@ def get_environment(
 @environments.command("create")
 def create_environment(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name for people.")],
+    name: Annotated[str, typer.Option(help="A name for people.")],
     slug: Annotated[str | None, typer.Option(help="Its name in paths; default: made from the name.")] = None,
     posture: Annotated[str, typer.Option(help="dev, staging or prod.")] = "dev",
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
@@ -81,7 +81,7 @@ def create_environment(
 @keys.command("create")
 def create_key(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name for people.")],
+    name: Annotated[str, typer.Option(help="A name for people.")],
     role: Annotated[str | None, typer.Option(help="project_admin, operator or viewer.")] = None,
     as_json: output.Json = False,
 ) -> None:
