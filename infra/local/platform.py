@@ -1,6 +1,5 @@
 """The platform's own processes: what each is told in its environment (see waypost.settings)."""
 
-import importlib.util
 import os
 import signal
 import sys
@@ -40,7 +39,6 @@ def programs(folder: DataFolder, options: UpOptions, addresses: Addresses) -> li
         _program(folder, options, addresses, kind, f"{kind}-{number}")
         for kind, count in counts.items()
         for number in range(1, count + 1)
-        if importlib.util.find_spec(f"{_MODULES[kind]}.__main__") is not None
     ]
 
 

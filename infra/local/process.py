@@ -94,6 +94,8 @@ class Supervised:
                 await process.wait()
         if self._keeper is not None:
             await asyncio.gather(self._keeper, return_exceptions=True)
+        if self.program.after is not None:
+            self.program.after()
         self._show(State.STOPPED)
 
     async def _keep(self) -> None:

@@ -26,6 +26,7 @@ class Program(msgspec.Struct, frozen=True):
     setup: Callable[[], None] | None = None
     ready: Callable[[], Awaitable[Ready | None]] | None = None
     before: Callable[[], None] | None = None  # run before every start, in a thread
+    after: Callable[[], None] | None = None  # run once it is stopped for good
     shown: Callable[[str], bool] | None = None  # which of its lines the terminal shows; None = all
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 15.0

@@ -1,5 +1,6 @@
 """The embedded servers keep strangers out: passwords and keys are always checked (decision 9)."""
 
+import contextlib
 import socket
 import stat
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import asyncpg
 import boto3
 import botocore.exceptions
+import grpc
+import psutil
 import pytest
 
 from infra.local.folder import DataFolder
@@ -85,17 +88,25 @@ def test_s3_takes_more_than_two_buckets(platform: Platform) -> None:
 
 
 def test_objects_cannot_be_had_beside_s3(platform: Platform) -> None:
-    """The inner HTTP surfaces of SeaweedFS want tokens that only its own parts can make."""
-    import psutil
-
+    """The inner surfaces of SeaweedFS hand out nothing: no listing, no volume's address, no right to write."""
     weed = psutil.Process(platform.process("objects")["pid"])
     ports = {c.laddr.port for c in weed.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
-    answers = []
+    assert len(ports) == 8  # master, volume, filer, S3, and the gRPC of each
     for port in ports:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-            connection.sendall(b"GET /buckets/ HTTP/1.0\r\n\r\n")
-            answers.append(connection.recv(200))
-    assert not [answer for answer in answers if b" 200 " in answer.split(b"\r\n")[0]]
+        for path in ("/buckets/", "/dir/assign", "/dir/lookup?volumeId=1", "/dir/status"):
+            assert b" 200 " not in _get(port, path), (port, path)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=5)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # no handshake without the certificate
+
+
+def _get(port: int, path: str) -> bytes:
+    """The first line of the answer; empty when it hangs up."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            return connection.recv(200).split(b"\r\n")[0]
+    return b""
 
 
 def test_secrets_are_for_their_owner_alone(platform: Platform) -> None:

@@ -1,10 +1,11 @@
 """The embedded SeaweedFS: S3 on the loopback for known keys only.
 
-The wheel's defaults would report telemetry, take any key and refuse the third bucket (decision 9). Its inner HTTP
-surfaces (master, volume, filer) ask for tokens signed with a secret of this folder, so that the S3 keys are the only
-way in over HTTP.
+The wheel's defaults would report telemetry, take any key and refuse the third bucket (decision 9). Its inner surfaces
+would answer everybody on the machine: gRPC asks for a certificate of this folder, the volumes' HTTP for tokens signed
+with a secret of it, master and filer speak no HTTP. So the S3 keys are the only way in.
 """
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -17,6 +18,7 @@ from infra.local.port import GRPC_OFFSET
 from infra.local.privilege import child_setup
 from infra.local.problem import ExitCode, LocalError
 from infra.local.program import Program, Ready
+from infra.local.servers.certificate import ensure as certificate_of
 
 _VOLUME_MIB = 1024
 # A bucket is a collection and takes at least one volume; a volume takes disk as it fills, not before.
@@ -65,11 +67,24 @@ class ObjectsServer:
             folder=self.data,
             setup=child_setup(signal.SIGTERM),
             ready=self._ready,
+            after=self._tidy,
             shown=lambda line: line[:1] in ("E", "F"),
             # It always takes 15 s over a SIGTERM. What it has answered is written, so after a moment it may be killed.
             stop_seconds=1,
             killed_at_stop=True,
         )
+
+    def _tidy(self) -> None:
+        """Its gRPC sockets lie in /tmp, wherever TMPDIR points, and it leaves them there."""
+        ports = self.ports
+        for part, port in (
+            ("master", ports.master),
+            ("volume", ports.volume),
+            ("filer", ports.filer),
+            ("s3", ports.s3),
+        ):
+            with contextlib.suppress(OSError):
+                Path(f"/tmp/seaweedfs-{part}-grpc-{port + GRPC_OFFSET}.sock").unlink()  # noqa: S108 - its name for it
 
     def _options(self) -> list[str]:
         ports = self.ports
@@ -77,6 +92,7 @@ class ObjectsServer:
             f"-dir={self.data}",
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
+            "-disableHttp",  # of master and filer: the master's would hand out tokens for the volumes to anybody
             f"-master.port={ports.master}",
             f"-master.port.grpc={ports.master + GRPC_OFFSET}",
             "-master.telemetry=false",
@@ -106,7 +122,11 @@ class ObjectsServer:
 
     def _environment(self) -> dict[str, str]:
         signing = self._passwords["objects_signing"]
-        return {
+        certificate, key = certificate_of(self.data)
+        mutual = {"WEED_GRPC_CA": str(certificate)}
+        for part in ("MASTER", "VOLUME", "FILER", "S3", "CLIENT"):
+            mutual |= {f"WEED_GRPC_{part}_CERT": str(certificate), f"WEED_GRPC_{part}_KEY": str(key)}
+        return mutual | {
             "HOME": str(self.data),  # it reads ~/.seaweedfs
             "PATH": "/usr/bin:/bin",
             "TZ": "UTC",
@@ -121,8 +141,6 @@ class ObjectsServer:
         }
 
     async def _ready(self) -> Ready | None:
-        import asyncio
-
         with contextlib.suppress(OSError, IndexError):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.ports.s3)
             try:
