@@ -11,7 +11,8 @@ from uuid import UUID
 import grpc
 import msgspec
 import pytest
-from waypost_sdk import NodeRefusedError, NonRetryable
+from waypost_contracts.cloudevents_pb2 import CloudEvent
+from waypost_sdk import DeclarationError, NodeRefusedError, NonRetryable
 
 
 class Request(msgspec.Struct):
@@ -389,6 +390,62 @@ async def test_a_token_that_the_relay_does_not_take_is_fetched_again(make_node, 
         await fake_http.until(lambda: len(fake_http.requests) > 1)
         fake_relay.refuse = None
         await fake_relay.joined()
+
+
+async def test_frames_and_events_that_cannot_be_read_are_skipped(make_node, serving, fake_relay):
+    """Garbage in a frame, an unknown event, a probe without an id: the stream goes on."""
+    node = make_node()
+
+    @node.function("echo")
+    async def echo(job, payload):
+        return payload
+
+    async with serving(node):
+        stream = await fake_relay.joined()
+        await stream.context.write(CloudEvent(type="JobFrame", binary_data=b"\xff\xff\xff"))
+        await stream.text("SomethingNew", {"a": 1})
+        await stream.context.write(CloudEvent(type="CalculationMemberKeepAliveEvent", text_data="not json"))
+        await stream.assign("echo", b"1")
+        assert (await stream.answer()).result == b"1"
+
+
+async def test_a_node_can_be_served_again_after_it_was_cut_off(make_node, serving, fake_relay):
+    """Cancelling `serve` abandons what runs; the slots are free for the next time."""
+    node = make_node()
+
+    @node.function("once", max_in_flight=1)
+    async def once(job, payload):
+        if payload:
+            await asyncio.sleep(60)
+        return "free"
+
+    async with serving(node):
+        stream = await fake_relay.joined()
+        await stream.assign("once", b"1")
+        await stream.until(lambda: stream.started == [1])
+    async with serving(node):
+        stream = await fake_relay.joined()
+        await stream.assign("once", b"0", attempt=2)
+        assert (await stream.answer()).result == b'"free"'
+
+
+def test_declarations_that_cannot_work_are_refused_at_once(make_node):
+    """Names, signatures, limits and types are checked where they are written."""
+    node = make_node()
+    for name in ("Bad Name", "a..b", "x" * 101, ""):
+        with pytest.raises(DeclarationError):
+            node.function(name)(lambda job, payload: None)
+    for handler in (lambda: None, lambda job, payload, more: None, lambda job, *, key: None):
+        with pytest.raises(DeclarationError, match=r"\(job, payload\)"):
+            node.function("f")(handler)
+    for limit in (0, -1, True, 1.5, 10_001):
+        with pytest.raises(DeclarationError, match="max_in_flight"):
+            node.function("f", max_in_flight=limit)(lambda job: None)
+    node.function("f")(lambda job: None)
+    with pytest.raises(DeclarationError, match="twice"):
+        node.function("f")(lambda job: None)
+    with pytest.raises(DeclarationError, match="list of texts"):
+        make_node(tags="gpu")
 
 
 async def test_the_same_assignment_twice_runs_once(make_node, serving, fake_relay):

@@ -111,6 +111,8 @@ class Runtime:
             self._on_status(error.code(), error.details() or "", greeted=bool(stream and stream.member_id))
         except (WaypostError, TimeoutError, EOFError) as error:
             _log.warning("no stream to %s: %s", self._relay, error or type(error).__name__)
+        except Exception:  # noqa: BLE001 -- running jobs and unsettled answers must outlive whatever a stream dies of
+            _log.exception("the stream to %s ended unexpectedly", self._relay)
         finally:
             self._stream = None
             self.connected.clear()

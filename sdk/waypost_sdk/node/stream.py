@@ -5,6 +5,7 @@ A stream lives once. What belongs to the node and outlives it (running jobs, uns
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import uuid4
 import grpc
 import grpc.aio
 import msgspec
+from google.protobuf.message import DecodeError
 from waypost_contracts.cloudevents_pb2 import CloudEvent
 from waypost_contracts.waypost_frame_pb2 import RelayFrame
 
@@ -38,6 +40,7 @@ OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 )
+_log = logging.getLogger("waypost.node")
 _LOOPBACK = ("127.", "localhost", "[::1]", "unix:")
 
 
@@ -127,7 +130,12 @@ class Stream:
 
     def _on_event(self, event: CloudEvent) -> None:
         if event.type == FRAME_TYPE:
-            self._on_frame(RelayFrame.FromString(event.binary_data))
+            try:
+                frame = RelayFrame.FromString(event.binary_data)
+            except DecodeError:
+                _log.warning("skipped a frame that cannot be read (%d bytes)", len(event.binary_data))
+            else:
+                self._on_frame(frame)
         elif event.type == KEEP_ALIVE:
             probe = document_of(event).get("id", "")
             answer = {"id": str(uuid4()), "sourceEventId": probe, "success": True}

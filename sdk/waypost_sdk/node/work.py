@@ -87,6 +87,7 @@ class Work:
         for job in list(self._running.values()):
             job.canceled = True
             self._running.pop(job.attempt_id)
+            job.function.running -= 1
             if job._task is not None:  # noqa: SLF001
                 job._task.cancel()  # noqa: SLF001
         self._threads.close()
