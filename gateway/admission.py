@@ -1,0 +1,101 @@
+"""Whether an environment takes more jobs: its status and its limit of waiting jobs (native contract §3.3).
+
+The count is read once a second for all environments that submit, and what this gateway took since is added to it: it
+may lag by a second of what others do, and never costs a request anything.
+"""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+from storage.postgres.database import Database
+from waypost.clock import monotonic
+from waypost.errors import WaypostError
+from waypost.job.decision import admit
+from waypost.route.model import MAX_ROUTES_PER_ENVIRONMENT
+from waypost.telemetry.log import get_logger
+from waypost.tenancy.model import Environment
+
+WAITING_JOBS = "waiting_jobs"
+DEFAULT_LIMITS: dict[str, int] = {WAITING_JOBS: 5_000_000, "routes": MAX_ROUTES_PER_ENVIRONMENT}
+REFRESH_SECONDS = 1.0
+IDLE_SECONDS = 30.0  # without a submission for so long an environment is no longer counted
+FRESH_SECONDS = 0.2  # a count that would refuse somebody is read again unless it is this young
+
+_COUNT = """
+select environment_id, sum(waiting)::bigint as waiting from (
+    select environment_id, waiting from control.route_count where environment_id = any ($1::uuid[])
+    union all
+    select environment_id, waiting from control.route_delta where environment_id = any ($1::uuid[])
+) c group by environment_id
+"""
+
+_log = get_logger("gateway.admission")
+
+
+class _Count:
+    __slots__ = ("at", "taken", "used", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting = 0  # as it was read
+        self.taken = 0  # by this gateway since
+        self.at = 0.0
+        self.used = 0.0
+
+
+class Admission:
+    """The counts of the environments that submit through this gateway."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._counts: dict[UUID, _Count] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def check(self, environment: Environment, count: int = 1) -> None:
+        """Return if `count` more jobs may be submitted; raises 409 `environment_not_ready`, 429 `queue_full`."""
+        limit = environment.limits.get(WAITING_JOBS, DEFAULT_LIMITS[WAITING_JOBS])
+        found = self._counts.get(environment.id)
+        if found is None:
+            admit(environment.status, 0, None)
+            found = self._counts[environment.id] = _Count()
+            await self._refresh([environment.id])
+            self._start()
+        found.used = now = monotonic()
+        if found.waiting + found.taken + count > limit and now - found.at > FRESH_SECONDS:
+            await self._refresh([environment.id])
+        admit(environment.status, max(0, found.waiting + found.taken), limit, count)
+        found.taken += count
+
+    def _start(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._keep_counting(), name="admission")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _keep_counting(self) -> None:
+        """Until nobody submits any more."""
+        while self._counts:
+            await asyncio.sleep(REFRESH_SECONDS)
+            idle = monotonic() - IDLE_SECONDS
+            for environment_id in [key for key, found in self._counts.items() if found.used < idle]:
+                del self._counts[environment_id]
+            try:
+                await self._refresh(list(self._counts))
+            except WaypostError as error:
+                _log.warning("admission.not_counted", error=str(error))
+
+    async def _refresh(self, environment_ids: list[UUID]) -> None:
+        taken = {key: self._counts[key].taken for key in environment_ids if key in self._counts}
+        async with self._database.unit() as connection:
+            rows = await connection.fetch(_COUNT, environment_ids)
+        waiting = {row["environment_id"]: row["waiting"] for row in rows}
+        now = monotonic()
+        for key, before in taken.items():
+            if key in self._counts:
+                found = self._counts[key]
+                # What was taken while the count ran is kept on top: it may or may not be in it.
+                found.waiting, found.taken, found.at = waiting.get(key, 0), found.taken - before, now

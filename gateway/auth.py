@@ -1,0 +1,107 @@
+"""Who is asking: bearer keys, checked for form first, then looked up by digest with a 5 s cache (decision 29).
+
+Refuses everything else than `Authorization: Bearer wp_…` or `wpe_…`. What a caller may do is waypost.access's to say.
+"""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+import msgspec
+
+from gateway.cache import Cache
+from storage.postgres.access import api_key as storage
+from storage.postgres.database import Database
+from waypost import clock
+from waypost.access.key import check_key, digest, same_secret
+from waypost.access.model import ApiKey, Principal
+from waypost.errors import Category, WaypostError
+from waypost.telemetry.log import get_logger
+
+CACHE_SECONDS = 5.0
+USED_SECONDS = 15.0  # how often the times of last use are written
+
+_log = get_logger("gateway.auth")
+
+
+class _Known(msgspec.Struct, frozen=True):
+    principal: Principal
+    key: ApiKey
+
+
+class Keys:
+    """Turns the `Authorization` header into a principal."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._cache: Cache[bytes, _Known] = Cache(CACHE_SECONDS)
+        self._used: set[UUID] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Write times of last use from now on."""
+        self._task = asyncio.create_task(self._write_used(), name="keys")
+
+    async def close(self) -> None:
+        """Stop, after writing what is pending; a database that is away loses it."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._flush()
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """Who speaks; raises 401 for none, a malformed, unknown, revoked or expired key, 503 without a database."""
+        if authorization is None:
+            raise _refused("missing_credential", "Send Authorization: Bearer with an API key (wp_… or wpe_…).")
+        scheme, _, text = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise _refused("invalid_credential", "The Authorization header must be Bearer with an API key.")
+        kept = digest(text)
+        known = self._cache.peek(kept)
+        if known is None:
+            if check_key(text) is None:
+                raise _refused("invalid_credential", "This is not an API key: its checksum is wrong. Was it mistyped?")
+            known = await self._cache.get(kept, lambda: self._load(text))
+        if known is None:
+            raise _refused("invalid_credential", "This API key is not known, or is no longer valid.")
+        if known.key.expires_at is not None and known.key.expires_at <= clock.now():
+            raise _refused("expired_credential", "This API key has expired.")
+        self._used.add(known.key.id)
+        return known.principal
+
+    async def _load(self, text: str) -> _Known | None:
+        public_id = check_key(text)
+        if public_id is None:
+            return None
+        async with self._database.unit() as connection:
+            found = await storage.find_key(connection, public_id)
+        if found is None or not same_secret(text, found.secret_hash):
+            return None
+        return _Known(found.key.principal, found.key)
+
+    def forget(self, public_id: str) -> None:
+        """A key was revoked or changed: look at it again."""
+        self._cache.forget(lambda known: known.key.public_id == public_id)
+
+    def clear(self) -> None:
+        self._cache.clear()
+
+    async def _write_used(self) -> None:
+        while True:
+            await asyncio.sleep(USED_SECONDS)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        used, self._used = self._used, set()
+        if not used:
+            return
+        try:
+            async with self._database.unit() as connection:
+                await storage.touch_keys(connection, sorted(used))
+        except WaypostError as error:
+            _log.warning("key.use_not_written", error=str(error))
+
+
+def _refused(code: str, detail: str) -> WaypostError:
+    return WaypostError(code, detail, Category.UNAUTHENTICATED)

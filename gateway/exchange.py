@@ -1,0 +1,161 @@
+"""One request and its answer, as every layer of the gateway sees them.
+
+Responsible for: reading headers and the body within their limits, and writing an answer with the headers that every
+answer carries. Refuses a body over the cap before it is read, and a client that sends too slowly.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from waypost.access.model import Principal
+from waypost.errors import Category, WaypostError
+from waypost.ids import new_id
+
+MAX_BODY_BYTES = 4 << 20  # native contract §1
+BODY_SECONDS = 30.0  # for the whole body: 4 MiB in it is 140 kB/s
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class ClientGone(Exception):  # noqa: N818 - nobody is there to be told of an error
+    """The client closed its connection before the request was complete."""
+
+
+class Answer:
+    """What goes back: a status, a whole body, headers beyond the common ones. An ASGI application, for Litestar."""
+
+    __slots__ = ("body", "headers", "kind", "status")
+
+    def __init__(
+        self, status: int, body: bytes = b"", headers: Headers = (), kind: bytes = b"application/json"
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.kind = kind
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        await exchange_of(scope).send(self, send)
+
+
+class Exchange:
+    """A request in progress. `principal` is set once it is known; `extra` headers go out with whatever is answered."""
+
+    __slots__ = (
+        "_body", "_receive", "address", "extra", "headers", "method", "name", "path", "principal", "query",
+        "request_id", "started", "status", "traceparent",
+    )  # fmt: skip
+
+    def __init__(self, scope: Any, receive: Receive) -> None:
+        self._receive = receive
+        self._body: bytes | None = None
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        client = scope.get("client")
+        self.address: str = client[0] if client else ""
+        self.principal: Principal | None = None
+        self.extra: list[tuple[bytes, bytes]] = []
+        self.name = "unknown"  # of the endpoint, for what is counted
+        self.started = False
+        self.status = 0
+        given = self.header(b"x-request-id")
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else str(new_id())
+        trace = self.header(b"traceparent")
+        self.traceparent = trace if trace and _TRACEPARENT.fullmatch(trace) else None
+
+    def header(self, name: bytes) -> str | None:
+        """A request header's value by its lower-case name."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def refuse_oversize(self) -> None:
+        """Raises 413 when the announced length is over the cap: nothing of the body has been read then."""
+        length = self.headers.get(b"content-length")
+        if length is not None and (len(length) > 18 or int(length) > MAX_BODY_BYTES):
+            raise _too_large()
+
+    async def body(self) -> bytes:
+        """The whole body; asked again, the same one.
+
+        Raises 413 over the cap, 408 when it does not come in time, ClientGone when it never will.
+        """
+        if self._body is not None:
+            return self._body
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                self._body = await self._read()
+                return self._body
+        except TimeoutError:
+            raise WaypostError(
+                "request_timeout",
+                f"The body did not arrive within {BODY_SECONDS:.0f} s; send it faster or in smaller requests.",
+                Category.SLOW,
+                retryable=True,
+            ) from None
+
+    async def _read(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if not message.get("more_body"):
+            body: bytes = message.get("body", b"")
+            if len(body) > MAX_BODY_BYTES:
+                raise _too_large()
+            return body
+        pieces, size = [message.get("body", b"")], len(message.get("body", b""))
+        while message.get("more_body"):
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = message.get("body", b"")
+            size += len(piece)
+            if size > MAX_BODY_BYTES:
+                raise _too_large()
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def disconnected(self) -> None:
+        """Return when the client has closed its connection. The body must have been read, or there is none."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def send(self, answer: Answer, send: Send) -> None:
+        """Write the whole answer."""
+        await self.start(answer.status, answer.kind, answer.headers, send, len(answer.body))
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def start(
+        self, status: int, kind: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send, length: int | None
+    ) -> None:
+        """Write status and headers; the body follows in pieces when `length` is None."""
+        lines = [(b"x-request-id", self.request_id.encode()), *self.extra, *headers]
+        if status != 204:
+            lines.append((b"content-type", kind))
+            if length is not None:
+                lines.append((b"content-length", b"%d" % length))
+        self.started, self.status = True, status
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+
+
+def exchange_of(scope: Any) -> Exchange:
+    """The exchange that the edge put into an ASGI scope."""
+    exchange: Exchange = scope["waypost"]
+    return exchange
+
+
+def _too_large() -> WaypostError:
+    return WaypostError(
+        "payload_too_large",
+        f"A request body has at most {MAX_BODY_BYTES} bytes. Upload larger data as an artifact and name it.",
+        Category.TOO_LARGE,
+        extra={"limit_bytes": MAX_BODY_BYTES},
+    )

@@ -1,0 +1,192 @@
+"""Everything an endpoint may need, made once a process, and what all of them do alike."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from gateway.admission import DEFAULT_LIMITS, Admission
+from gateway.auth import Keys
+from gateway.engine.signing import Signers
+from gateway.exchange import Exchange
+from gateway.feed import Feed
+from gateway.limit import RateLimit, limited
+from gateway.place import Places
+from jobs.submission import GroupCommitter
+from jobs.wake import (
+    ACCESS_CHANNEL,
+    AccessMessage,
+    EnvironmentChanged,
+    EnvironmentMessage,
+    JobMessage,
+    KeyChanged,
+    decode_access,
+    encode,
+    environment_channel,
+    jobs_channel,
+    wakes,
+)
+from storage.objects.store import ObjectStore
+from storage.postgres.database import Connection, Database
+from storage.postgres.ledger.ledger import Ledger
+from storage.secrets import EnvironmentKeys
+from storage.valkey.client import Valkey
+from waypost import errors
+from waypost.access.model import Principal
+from waypost.errors import WaypostError
+from waypost.secret import KeyEncryptionKey
+from waypost.settings import GatewaySettings
+from waypost.telemetry.internal import OK
+from waypost.tenancy.model import Environment, Status
+
+# Wrong client secrets: a burst of twenty, then one every three seconds, per client id and per address.
+FAILURE_RATE, FAILURE_BURST = 1 / 3, 20
+
+
+class Services:
+    """Made by `open`, ended by `close`."""
+
+    def __init__(self, settings: GatewaySettings, database: Database, valkey: Valkey, kek: KeyEncryptionKey) -> None:
+        self.settings = settings
+        self.database = database
+        self.valkey = valkey
+        self.kek = kek
+        self.public_url = settings.public_url
+        self.relay_address = settings.relay_address
+        self.environment_keys = EnvironmentKeys(database, kek)
+        self.objects = ObjectStore(settings.s3_endpoint, self.environment_keys)
+        self.ledger = Ledger(database)
+        self.committer = GroupCommitter(self.ledger, valkey)
+        self.keys = Keys(database)
+        self.places = Places(database)
+        self.signers = Signers(database, self.environment_keys)
+        self.feed = Feed(valkey)
+        self.admission = Admission(database)
+        self.rates = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self.failures = RateLimit(FAILURE_RATE, FAILURE_BURST)
+        self.in_progress = 0  # requests
+        self.idle = asyncio.Event()  # none in progress
+        self.idle.set()
+        self.stopping = False
+        self.document = b"{}"
+
+    @classmethod
+    async def open(cls, settings: GatewaySettings) -> "Services":
+        """Connect; a server that is away shows in readiness, not here."""
+        kek = KeyEncryptionKey.load(settings.kek_file)
+        database = await Database.open(settings.database_url, name=settings.process_name)
+        valkey = await Valkey.open(settings.valkey_url)
+        services = cls(settings, database, valkey, kek)
+        services.keys.start()
+        await services.feed.start()
+        await valkey.subscribe([ACCESS_CHANNEL], services._access_changed, services._forget)
+        return services
+
+    async def close(self) -> None:
+        """After the last request: send what is pending, close every connection."""
+        await self.committer.close()
+        await self.keys.close()
+        await self.admission.close()
+        await self.valkey.close()
+        await self.database.close()
+
+    def began(self) -> None:
+        """A request is in progress."""
+        self.in_progress += 1
+        self.idle.clear()
+
+    def ended(self) -> None:
+        """A request is over, answered or not."""
+        self.in_progress -= 1
+        if not self.in_progress:
+            self.idle.set()
+
+    # --- what every endpoint does alike -----------------------------------------------------------------------------
+
+    async def authenticate(self, exchange: Exchange) -> Principal:
+        """Who asks, within its rate; raises 401, 429. The answer's rate headers are set either way."""
+        principal = await self.keys.principal(exchange.header(b"authorization"))
+        exchange.principal = principal
+        left = self.rates.take(principal.id)
+        exchange.extra += self.rates.headers(max(left, 0))
+        if left < 0:
+            raise limited(self.rates.wait_seconds(principal.id))
+        return principal
+
+    def require_readable(self, environment: Environment) -> None:
+        """Raises 409 while the environment is being made: it has no role to read as, and no jobs."""
+        if environment.status in (Status.PROVISIONING, Status.FAILED):
+            raise errors.conflict(
+                "environment_not_ready",
+                f"The environment is {environment.status}; its status and steps say what it waits for.",
+                status=environment.status.value,
+            )
+
+    @asynccontextmanager
+    async def reading(self, environment: Environment) -> AsyncIterator[Connection]:
+        """The database as the environment's role; 409 while the environment is being made."""
+        self.require_readable(environment)
+        async with self.database.as_environment(environment.id) as connection:
+            yield connection
+
+    def limits_of(self, environment: Environment) -> dict[str, int]:
+        """The limits in force, defaults included."""
+        return DEFAULT_LIMITS | environment.limits
+
+    def openapi(self) -> bytes:
+        """The API's description as JSON."""
+        return self.document
+
+    async def readiness(self) -> dict[str, str]:
+        """Each dependency with "ok" or what is wrong."""
+        postgres, objects = await asyncio.gather(_state(self.database.ping()), _state(self.objects.ping()))
+        return {"postgres": postgres, "valkey": OK if self.valkey.connected else "away", "s3": objects}
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    def tell_environment(self, environment_id: UUID, message: EnvironmentMessage) -> None:
+        self.valkey.publish(environment_channel(environment_id), encode(message))
+
+    def tell_jobs(self, environment_id: UUID, message: JobMessage) -> None:
+        self.valkey.publish(jobs_channel(environment_id), encode(message))
+
+    async def release_line(self, environment_id: UUID, concurrency_key: str) -> None:
+        """A place in a line of concurrency may be free: let who is next go, and wake the relays."""
+        queues = await self.ledger.release_holds([(environment_id, concurrency_key)])
+        for channel, payload in wakes(queues):
+            self.valkey.publish(channel, payload)
+
+    def tell_access(self, message: AccessMessage) -> None:
+        """Tell every gateway and relay, this one at once."""
+        self._apply(message)
+        self.valkey.publish(ACCESS_CHANNEL, encode(message))
+
+    def tenancy_changed(self, identifier: UUID) -> None:
+        """Something was added to the tree: what was not found before may be there now."""
+        self.tell_access(EnvironmentChanged(identifier))
+
+    def _access_changed(self, _channel: str, payload: bytes) -> None:
+        message = decode_access(payload)
+        if message is not None:
+            self._apply(message)
+
+    def _apply(self, message: AccessMessage) -> None:
+        if isinstance(message, KeyChanged):
+            self.keys.forget(message.public_id)
+        elif isinstance(message, EnvironmentChanged):
+            self.places.forget_environment(message.environment_id)
+            self.environment_keys.forget(message.environment_id)
+
+    def _forget(self) -> None:
+        """Messages may have been missed: believe nothing that was cached."""
+        self.keys.clear()
+        self.places.clear()
+
+
+async def _state(check: object) -> str:
+    try:
+        async with asyncio.timeout(2):
+            await check  # type: ignore[misc]  # a coroutine
+    except (WaypostError, TimeoutError, OSError) as error:
+        return error.detail if isinstance(error, WaypostError) else "does not answer"
+    return OK

@@ -1,0 +1,153 @@
+"""From a body to an acknowledged job: the flow that the hot path and the Litestar route share (decision 12d).
+
+Parse, admit, resolve the route, seal the payload, keep it (large ones in the bucket first, decision 18), commit in a
+group, answer. Nothing is answered before the commit.
+"""
+
+from uuid import UUID
+
+import msgspec
+
+from gateway.endpoint import Call
+from gateway.exchange import Answer
+from gateway.idempotency import REPLAYED, key_of, request_hash, reused
+from gateway.v1.view import JobReference, created_view, encode
+from storage.postgres.ledger.record import read_job
+from waypost import errors
+from waypost.ids import new_id
+from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Submission
+from waypost.job.specification import parse_bulk, parse_submission, policy_text
+
+ACCEPTED = 202
+
+
+async def prepare(
+    call: Call,
+    spec: JobSpec,
+    *,
+    idempotency_key: str | None = None,
+    hashed: bytes | None = None,
+    replay_of: UUID | None = None,
+    scope: str = "jobs",
+) -> Submission:
+    """A specification as the ledger takes it: with an id and a route, sealed. A large payload is in the bucket now."""
+    services, environment = call.services, call.environment
+    job_id, policy = new_id(), spec.policy
+    route = await services.ledger.resolve_route(environment.id, spec.function, spec.selectors)
+    payload, payload_object = None, None
+    if spec.payload:
+        key = await services.environment_keys.data_key(environment.id)
+        payload = key.seal(f"job:{job_id}:payload", spec.payload)
+        if len(spec.payload) > MAX_INLINE_BYTES:
+            payload_object = f"jobs/{job_id}/payload"
+            await services.objects.put(environment.id, payload_object, payload)
+            payload = None
+    return Submission(
+        id=job_id,
+        environment_id=environment.id,
+        route=route,
+        rank=spec.rank,
+        submitted_by=call.principal.actor,
+        policy=policy_text(policy),
+        labels=encode(spec.labels).decode() if spec.labels else None,
+        payload=payload,
+        payload_object=payload_object,
+        run_at=spec.run_at,
+        delay_seconds=spec.delay_seconds,
+        expires_in_seconds=policy.expires_in_seconds,
+        concurrency_key=policy.concurrency.key if policy.concurrency else None,
+        concurrency_limit=policy.concurrency.limit if policy.concurrency else None,
+        traceparent=call.exchange.traceparent,
+        replay_of=replay_of,
+        idempotency_key=idempotency_key,
+        request_hash=hashed,
+        idempotency_scope=scope,
+    )
+
+
+def hash_of(spec: JobSpec, scope: str = "jobs") -> bytes:
+    """What makes two submissions the same, alone or in bulk: everything that was asked for, however it was spaced."""
+    rest = msgspec.json.encode(msgspec.structs.replace(spec, payload=b""), order="deterministic")
+    return request_hash(scope, spec.payload, rest)
+
+
+async def submit(call: Call, spec: JobSpec, scope: str = "jobs", replay_of: UUID | None = None) -> Answer:
+    """Keep one job and answer it as it was created; a repeat of its Idempotency-Key gets the first answer again."""
+    key = key_of(call.exchange)
+    hashed = hash_of(spec, scope) if key is not None else None
+    await call.services.admission.check(call.environment)
+    submission = await prepare(call, spec, idempotency_key=key, hashed=hashed, replay_of=replay_of, scope=scope)
+    accepted = await call.services.committer.submit(submission)
+    if accepted.conflict:
+        await _discard(call, submission)
+        raise reused()
+    return await _answer(call, spec, submission, accepted)
+
+
+async def _answer(call: Call, spec: JobSpec, submission: Submission, accepted: Accepted) -> Answer:
+    submitted_by, traceparent = submission.submitted_by, submission.traceparent
+    headers: list[tuple[bytes, bytes]] = [(b"location", location(call, accepted.id))]
+    if accepted.replayed:
+        await _discard(call, submission)
+        headers.append(REPLAYED)
+        async with call.services.reading(call.environment) as connection:
+            first = await read_job(connection, call.environment.id, accepted.id, bodies=False)
+        if first is not None:  # else retention has taken it: what was sent again says the same
+            submitted_by, traceparent = first.submitted_by, first.traceparent
+    view = created_view(accepted.id, spec, submission.policy, submitted_by, traceparent, submission.replay_of)
+    return Answer(ACCEPTED, encode(view), headers)
+
+
+async def _discard(call: Call, submission: Submission) -> None:
+    """The object of a submission that was not kept. Best effort: the sweeper removes orphans after a day."""
+    if submission.payload_object is not None:
+        try:
+            await call.services.objects.delete(submission.environment_id, submission.payload_object)
+        except errors.WaypostError:
+            return
+
+
+def location(call: Call, job_id: UUID) -> bytes:
+    """The job's path, by ids: it stays right when a slug is used again."""
+    organization, project, environment = call.place.organization.id, call.project.id, call.environment.id
+    return f"/v1/orgs/{organization}/projects/{project}/environments/{environment}/jobs/{job_id}".encode()
+
+
+async def submit_one(call: Call) -> Answer:
+    """`POST E/jobs`."""
+    return await submit(call, parse_submission(await call.exchange.body()))
+
+
+class BulkAnswer(msgspec.Struct):
+    items: list[JobReference]
+
+
+async def submit_bulk(call: Call) -> Answer:
+    """`POST E/jobs/bulk`: all or nothing, in order.
+
+    Each item can carry a key of its own. An Idempotency-Key header stands for a key of every item without one, made of
+    the header and the item's index, so that a repeat of the whole request finds every job.
+    """
+    items = parse_bulk(await call.exchange.body())
+    whole = key_of(call.exchange)
+    await call.services.admission.check(call.environment, len(items))
+    batch = []
+    for index, (spec, own) in enumerate(items):
+        key, scope = (
+            (own, "jobs") if own is not None else (f"{whole}/{index}", "jobs.bulk") if whole else (None, "jobs")
+        )
+        hashed = hash_of(spec, scope) if key is not None else None
+        batch.append(await prepare(call, spec, idempotency_key=key, hashed=hashed, scope=scope))
+    accepted = await call.services.committer.submit_bulk(batch) if batch else []
+    refused = [index for index, one in enumerate(accepted) if one.conflict]
+    if refused:
+        for submission in batch:
+            await _discard(call, submission)
+        conflict = reused()
+        conflict.problems = tuple(
+            errors.Problem(f"/jobs/{index}/idempotency_key", conflict.code, "This key was used with another job.")
+            for index in refused
+        )
+        raise conflict
+    headers = [REPLAYED] if accepted and all(one.replayed for one in accepted) else []
+    return Answer(ACCEPTED, encode(BulkAnswer([JobReference(one.id, JobState.QUEUED) for one in accepted])), headers)

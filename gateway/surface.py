@@ -1,0 +1,28 @@
+"""All endpoints of the gateway, and the application made of them."""
+
+import msgspec
+
+from gateway import openapi, service
+from gateway.edge import Edge
+from gateway.endpoint import Endpoint, application
+from gateway.engine import token
+from gateway.services import Services
+from gateway.v1 import event, function, job, key, node, tenancy
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *tenancy.ENDPOINTS,
+    *key.ENDPOINTS,
+    *job.ENDPOINTS,
+    *event.ENDPOINTS,
+    *function.ENDPOINTS,
+    *node.ENDPOINTS,
+    *token.ENDPOINTS,
+    *service.ENDPOINTS,
+    *openapi.ENDPOINTS,
+)
+
+
+def edge(services: Services, *, hot: bool = True) -> Edge:
+    """The whole ASGI application; raises RuntimeError when a route declares no permission."""
+    services.document = msgspec.json.encode(openapi.document(ENDPOINTS, services.public_url))
+    return Edge(services, application(services, ENDPOINTS), hot=hot)
