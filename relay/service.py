@@ -34,6 +34,7 @@ SERVICE = "org.cyoda.cloud.api.grpc.CloudEventsService"
 UNARY = ("entityModelManage", "entityManage", "entitySearch")
 COLLECTION = ("entityManageCollection", "entitySearchCollection")
 JOIN_SECONDS = 10.0
+CANCEL_SECONDS = 0.05  # a stream that was cut reads as its end too, a moment before grpc cancels this handler
 TURN_ENTRIES = 1_000  # entries of one frame between two turns of the loop
 ALIVE_STATUSES = ("ready", "suspended")
 
@@ -111,6 +112,7 @@ class Service:
         try:
             await self._greet(node)
             await self._read(node, context)
+            await asyncio.sleep(CANCEL_SECONDS)
             reason = "the node left"
         finally:
             self.detach(node, stream.closed_because or reason, left=reason == "the node left")

@@ -46,6 +46,7 @@ class FakeNode:
         self.member_id = ""
         self.greeting: dict[str, Any] = {}
         self.in_flight = self.most_in_flight = self.done = 0
+        self.deaf = asyncio.Event()  # set: reads nothing any more (cancelling a read would cancel the call)
         self._reader: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
@@ -88,13 +89,15 @@ class FakeNode:
         """Cut the stream, as a process that dies does."""
         self.call.cancel()
         if self._reader is not None:
+            self._reader.cancel()
             await asyncio.wait({self._reader})
         await self.channel.close()
 
     async def _run(self) -> None:
         try:
-            while True:
+            while not self.deaf.is_set():
                 await self._on(await self.read())
+            await asyncio.Event().wait()
         except (EOFError, asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return
 

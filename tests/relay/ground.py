@@ -95,6 +95,10 @@ class Ground:
                 process.send_signal(number)
                 process.wait(20)
 
+    def ledger_as_worker(self) -> Ledger:
+        """For what timers and sweepers do."""
+        return Ledger(self.worker)
+
     def url(self, role: str) -> str:
         return f"postgresql://{role}:{self.passwords[role]}@/waypost?host={self._socket}"
 
