@@ -55,6 +55,10 @@ def translate_errors() -> Iterator[None]:
         if not any(word in str(error) for word in ("clos", "terminat", "releas")):
             raise  # wrong use of the driver is our fault, not the server's
         raise unavailable("PostgreSQL") from error
+    except asyncpg.InternalClientError as error:
+        if "cannot switch to state" not in str(error):
+            raise  # the server said good-bye on an idle connection whose socket is not closed yet
+        raise unavailable("PostgreSQL") from error
     except _AWAY as error:
         raise unavailable("PostgreSQL") from error
 

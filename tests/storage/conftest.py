@@ -1,0 +1,40 @@
+"""Fixtures of the ledger's tests: `ledger_server` (a PostgreSQL of its own), `ground` (an empty ledger), `tenant`."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.storage.ledger_ground import Ground, PostgresServer, Tenant
+
+
+@pytest.fixture(scope="session")
+async def ledger_server() -> AsyncIterator[PostgresServer]:
+    server = PostgresServer()
+    await server.create()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture(scope="session")
+async def ledger_ground(ledger_server: PostgresServer) -> AsyncIterator[Ground]:
+    ground = await Ground(ledger_server).open()
+    yield ground
+    await ground.close()
+
+
+@pytest.fixture
+async def ground(ledger_ground: Ground) -> Ground:
+    """The ledger, emptied."""
+    await ledger_ground.clear()
+    return ledger_ground
+
+
+@pytest.fixture
+async def tenant(ground: Ground) -> Tenant:
+    """An environment of the test's own."""
+    return await Tenant(ground).create()
+
+
+@pytest.fixture
+async def other_tenant(ground: Ground) -> Tenant:
+    return await Tenant(ground).create()
