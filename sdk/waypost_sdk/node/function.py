@@ -87,10 +87,11 @@ def _signature(name: str, handler: Handler) -> tuple[bool, Any, Any]:
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     needed = [parameter for parameter in signature.parameters.values() if _is_needed(parameter)]
-    if len(positional) not in (1, 2) or any(parameter not in positional for parameter in needed):
+    if not positional or any(parameter not in positional[:2] for parameter in needed):
         raise DeclarationError("bad_declaration", f"{name} must take (job, payload), or (job) alone.")
     answer = hints.get("return", Any)
-    return len(positional) == 2, hints.get(positional[-1].name, Any) if len(positional) == 2 else Any, answer
+    takes_payload = len(positional) > 1
+    return takes_payload, hints.get(positional[1].name, Any) if takes_payload else Any, answer
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
