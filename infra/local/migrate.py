@@ -20,7 +20,7 @@ def own_url(root: Path) -> str:
 
 def check(url: str) -> tuple[str, int]:
     """(sentence, exit code): 0 when the schema is at this program's version, 10 when it is not."""
-    from storage.postgres.migration import required_control_version
+    from storage.postgres.version import required_control_version
 
     found, needed = asyncio.run(_found(url)), required_control_version()
     if found == needed:
@@ -32,7 +32,8 @@ def check(url: str) -> tuple[str, int]:
 
 def apply(url: str) -> tuple[str, int]:
     """Run what is missing; raises LocalError when the database is of a newer program or cannot be reached."""
-    from storage.postgres.migration import required_control_version, upgrade_control
+    from storage.postgres.migration import upgrade_control
+    from storage.postgres.version import required_control_version
     from waypost.errors import WaypostError
 
     before = asyncio.run(_found(url))
@@ -48,7 +49,7 @@ def apply(url: str) -> tuple[str, int]:
 
 async def _found(url: str) -> str | None:
     from storage.postgres.database import Database
-    from storage.postgres.migration import control_version
+    from storage.postgres.version import control_version
     from waypost.errors import WaypostError
 
     database = await Database.open(url, name="waypost-migrate", pool_size=1)

@@ -25,6 +25,7 @@ MOST_DELAY_SECONDS = 10.0
 RESET_AFTER_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _MAX_LINE_BYTES = 1 << 20
+_MAX_REASON = 300  # characters of a log line in a sentence
 
 
 class State(StrEnum):
@@ -207,7 +208,7 @@ class Supervised:
 
     def _failed_start(self) -> LocalError:
         lines = self._journal.last_lines(self.program.name, 1)
-        reason = f": {lines[0]}" if lines else ""
+        reason = f": {lines[0][:_MAX_REASON]}" if lines else ""
         return LocalError(f"{self.program.name} did not start ({self.last_exit}){reason}", ExitCode.SERVER)
 
     def _kill(self, pid: int) -> None:
