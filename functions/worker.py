@@ -16,13 +16,13 @@ from uuid import UUID
 import dramatiq
 
 from functions.environment.provision import ProvisionPorts, give_up, provision
-from jobs.platform import ACTOR, QUEUE, Hints, PlatformRunner, make_broker
+from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
 from jobs.timers import run_timers
 from storage.objects.admin import ObjectAdmin
 from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.ledger.ledger import Ledger
-from storage.postgres.migration import require_control_version
+from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
@@ -89,10 +89,13 @@ class Worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        nudged = asyncio.Event()
+        await ports.valkey.subscribe([NUDGE_CHANNEL], lambda _channel, _payload: nudged.set())
         consumer = _consume(self._settings.valkey_url, loop, runner.run)
+        sweep, renew = functools.partial(hints.sweep, ports.database), functools.partial(self._renew, ledger)
         tasks = [
-            asyncio.create_task(_every(SWEEP_SECONDS, functools.partial(hints.sweep, ports.database)), name="sweep"),
-            asyncio.create_task(_every(RENEW_SECONDS, functools.partial(self._renew, ledger)), name="renew"),
+            asyncio.create_task(every(SWEEP_SECONDS, sweep, nudged), name="sweep"),
+            asyncio.create_task(every(RENEW_SECONDS, renew, asyncio.Event()), name="renew"),
             asyncio.create_task(run_timers(ledger, ports.valkey, self._stop), name="timers"),
         ]
         announce("", f"127.0.0.1:{port}", name=self._settings.process_name, fd=self._settings.ready_fd)
@@ -137,14 +140,16 @@ def _consume(
     return worker
 
 
-async def _every(seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
-    """Do it now and every so often; a server that is away is tried again at the next turn."""
+async def every(seconds: float, work: Callable[[], Awaitable[Any]], nudged: asyncio.Event) -> None:
+    """Do it now, every so often, and when nudged; a server that is away is tried again at the next turn."""
     while True:
+        nudged.clear()
         try:
             await work()
         except WaypostError as error:
             _log.warning("worker.tick_failed", error=error.code)
-        await asyncio.sleep(seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(nudged.wait(), seconds)
 
 
 async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

@@ -16,7 +16,7 @@ from granian.server.embed import Server
 
 from gateway.services import Services
 from gateway.surface import edge
-from storage.postgres.migration import require_control_version
+from storage.postgres.version import require_control_version
 from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import serve_internal
 from waypost.telemetry.log import get_logger

@@ -15,6 +15,7 @@ from storage.postgres.database import Database
 from storage.postgres.platform import job as rows
 from storage.postgres.platform.job import PlatformJob
 from storage.valkey.address import parse_address
+from storage.valkey.client import Valkey
 from waypost import ids
 from waypost.errors import WaypostError
 from waypost.job.decision import after_failure
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 QUEUE = "platform"
 ACTOR = "platform_job"
+NUDGE_CHANNEL = "wp:platform"
 HINTS_PER_ENVIRONMENT = 4
 STALE_SECONDS = 15.0  # a hint that led nowhere for so long is sent again
 MAX_ERROR_CHARACTERS = 500
@@ -60,6 +62,14 @@ def make_broker(valkey_url: str) -> "RedisBroker":
     return RedisBroker(client=client, middleware=[], namespace="wp:dramatiq", dead_message_ttl=60_000)
 
 
+def nudge(valkey: Valkey) -> None:
+    """After a commit that queued a platform job: workers sweep now rather than at their next tick. Can be lost.
+
+    So a process that only queues jobs needs neither Dramatiq nor redis.
+    """
+    valkey.publish(NUDGE_CHANNEL, b"[]")
+
+
 class Hints:
     """Sends hints; a broker that is away costs only time, as the sweep comes again."""
 
@@ -85,7 +95,7 @@ class Hints:
             _log.warning("platform_job.hint_lost", error=type(error).__name__)
 
     async def sweep(self, database: Database, *, stale_seconds: float = STALE_SECONDS) -> int:
-        """Hint what may run now and has no recent hint; for a ticking worker, and for a gateway after its commit."""
+        """Hint what may run now and has no recent hint: at a worker's ticks, and when somebody nudged."""
         async with database.unit() as connection:
             due = await rows.take_hints(connection, stale_seconds=stale_seconds, per_environment=HINTS_PER_ENVIRONMENT)
         await self.send(due)

@@ -18,6 +18,7 @@ from gateway.v1.view import (
     page_view,
     project_view,
 )
+from jobs.platform import nudge
 from storage.postgres.database import Connection
 from storage.postgres.tenancy.environment import list_environments, read_environment, read_steps
 from storage.postgres.tenancy.project import list_projects
@@ -215,6 +216,7 @@ async def create_environment(call: Call) -> Answer:
         return ok(view, 202, headers)
 
     answer = await once(call, project.organization_id, f"environments.create:{project.id}", work)
+    nudge(call.services.valkey)
     call.services.tenancy_changed(project.id)
     return answer
 

@@ -1,4 +1,4 @@
-"""Bringing schemas to the version that this code needs, and refusing to run on an older one (decision 8).
+"""Bringing schemas to the version that this code needs (decision 8; storage.postgres.version says which).
 
 Two Alembic trees: control, and one for environments whose version table lies in the environment's own schema. Alembic
 and SQLAlchemy (0.8 s of imports) are loaded only when there is something to do.
@@ -12,42 +12,13 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from storage.postgres.database import Connection, role_name, translate_errors
+from storage.postgres.database import role_name
+from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION
 from waypost.errors import Category, WaypostError
-
-# A test proves that these are the heads of the trees.
-CONTROL_VERSION = "0001"
-ENVIRONMENT_VERSION = "0001"
 
 _alembic = threading.Lock()  # its context lives in module globals: one upgrade at a time in a process
 _HERE = Path(__file__).parent
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('waypost.migration.{}'))"
-
-
-def required_control_version() -> str:
-    """The least version of the control schema that this code runs on; versions compare as text."""
-    return CONTROL_VERSION
-
-
-async def control_version(connection: Connection) -> str | None:
-    """The control schema's version, or None when there is no schema yet."""
-    if await connection.fetchval("SELECT to_regclass('control.alembic_version')") is None:
-        return None
-    version: str | None = await connection.fetchval("SELECT version_num FROM control.alembic_version")
-    return version
-
-
-async def require_control_version(connection: Connection) -> None:
-    """For the start of a process: raises `schema_outdated` below the version it needs; a newer one is fine."""
-    with translate_errors():
-        found = await control_version(connection)
-    if found is None or found < CONTROL_VERSION:
-        raise WaypostError(
-            "schema_outdated",
-            f"The control schema is at version {found or 'none'}, this program needs {CONTROL_VERSION}: "
-            "run `waypost migrate` first.",
-            Category.INTERNAL,
-        )
 
 
 def upgrade_control(url: str) -> bool:

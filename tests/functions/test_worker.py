@@ -14,10 +14,12 @@ import httpx
 import pytest
 
 from functions.environment.provision import ProvisionPorts
+from functions.worker import every
 from infra.local.folder import DataFolder
-from jobs.platform import Hints
+from jobs.platform import NUDGE_CHANNEL, Hints, nudge
 from storage.postgres.environment import provision as schema
 from storage.postgres.tenancy import environment as environments
+from waypost.errors import unavailable
 from waypost.tenancy.model import Status
 
 COMMAND = (sys.executable, "-P", "-m", "functions")
@@ -165,3 +167,23 @@ async def test_a_wrong_setting_ends_a_worker_with_code_2(settings: dict[str, str
     _, stderr = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 2
     assert stderr.decode().splitlines() == ["WAYPOST_INTERNAL_PORT is 'many': must be a whole number from 0 to 65535"]
+
+
+async def test_a_nudge_is_heard_at_once(settings: dict[str, str], ports: ProvisionPorts) -> None:
+    """Work that comes every hour by itself is done again as soon as somebody says so; an error does not end it."""
+    done: asyncio.Queue[int] = asyncio.Queue()
+    nudged = asyncio.Event()
+
+    async def work() -> None:
+        done.put_nowait(1)
+        raise unavailable("PostgreSQL")
+
+    task = asyncio.create_task(every(3600, work, nudged))
+    subscription = await ports.valkey.subscribe([NUDGE_CHANNEL], lambda _channel, _payload: nudged.set())
+    async with asyncio.timeout(5):
+        await done.get()
+        for _ in range(2):
+            nudge(ports.valkey)
+            await done.get()
+    subscription.close()
+    task.cancel()

@@ -17,8 +17,9 @@ from alembic.script import ScriptDirectory
 from infra.local.folder import DataFolder
 from storage.postgres import migration, sql
 from storage.postgres.database import Database
-from storage.postgres.migration import require_control_version, upgrade_control, upgrade_environment
+from storage.postgres.migration import upgrade_control, upgrade_environment
 from storage.postgres.tenancy import role_name
+from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION, require_control_version
 from waypost import ids
 from waypost.errors import WaypostError
 
@@ -60,9 +61,7 @@ def catalog(connection: Any, schema: str) -> dict[str, list[tuple[Any, ...]]]:
     return {name: connection.execute(query, {"schema": schema}).fetchall() for name, query in CATALOG.items()}
 
 
-@pytest.mark.parametrize(
-    ("tree", "version"), [("control", migration.CONTROL_VERSION), ("environment", migration.ENVIRONMENT_VERSION)]
-)
+@pytest.mark.parametrize(("tree", "version"), [("control", CONTROL_VERSION), ("environment", ENVIRONMENT_VERSION)])
 def test_the_code_needs_the_newest_revision(tree: str, version: str) -> None:
     """One head a tree, which is the constant; versions compare as text, so all have one length."""
     config = Config()
