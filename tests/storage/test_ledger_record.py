@@ -294,7 +294,8 @@ async def test_changes_since_an_instant_are_all_there_in_order(
         mine = await record.states_since(connection, tenant.id, start, 100, job)
         later = await record.states_since(connection, tenant.id, changes[-1].at, 100)
     assert [(c.state, c.number) for c in mine] == [
-        (JobState.QUEUED, 0), (JobState.RUNNING, 1), (JobState.RETRYING, 1), (JobState.RUNNING, 2), (JobState.COMPLETED, 2)
+        (JobState.QUEUED, 0), (JobState.RUNNING, 1), (JobState.RETRYING, 1), (JobState.RUNNING, 2),
+        (JobState.COMPLETED, 2),
     ]  # fmt: skip
     assert {(c.job_id, c.state) for c in changes} == {
         *((job, c.state) for c in mine), (other, JobState.QUEUED), (other, JobState.RUNNING)

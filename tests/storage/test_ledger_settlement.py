@@ -17,9 +17,9 @@ async def test_only_the_session_and_attempt_of_the_lease_may_settle(ground: Grou
     session, stranger = await ground.session(), await ground.session()
     (claimed,) = await tenant.claim(session)
     stale = msgspec.structs.replace(claimed, attempt_id=new_attempt_id())
-    for settle, answer in ((ground.relay.settle_end, done), (ground.relay.settle_retry, again)):
-        assert await settle(stranger, [answer(claimed)]) == []  # type: ignore[operator]
-        assert await settle(session, [answer(stale)]) == []  # type: ignore[operator]
+    for wrong_session, wrong in ((stranger, claimed), (session, stale)):
+        assert await ground.relay.settle_end(wrong_session, [done(wrong)]) == []
+        assert await ground.relay.settle_retry(wrong_session, [again(wrong)]) == []
     assert await ground.places(job) == ["lease"]
     (settled,) = await ground.relay.settle_end(session, [done(claimed)])
     assert (settled.job_id, settled.environment_id, settled.number) == (job, tenant.id, 1)

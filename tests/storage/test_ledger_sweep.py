@@ -1,6 +1,7 @@
 """What time does: due jobs are queued, late ones expire, dead relays' jobs are tried again, by Postgres' clock."""
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 from storage.postgres.ledger.sweep import Swept
@@ -11,10 +12,9 @@ from waypost.job.model import End, JobState, Outcome
 async def test_a_job_is_queued_when_its_time_has_come_and_not_before(ground: Ground, tenant: Tenant) -> None:
     """`next_due_seconds` says when; a job with a concurrency key goes into its line, not into the queue."""
     assert await ground.worker.next_due_seconds() is None
-    plain, keyed, later = [
-        (await tenant.submit(delay_seconds=delay, **more))[0]
-        for delay, more in ((60.0, {}), (60.0, {"concurrency_key": "c", "concurrency_limit": 1}), (120.0, {}))
-    ]
+    (plain,) = await tenant.submit(delay_seconds=60.0)
+    (keyed,) = await tenant.submit(delay_seconds=60.0, concurrency_key="c", concurrency_limit=1)
+    (later,) = await tenant.submit(delay_seconds=120.0)
     assert await ground.worker.promote_due() == Swept()
     due = await ground.worker.next_due_seconds()
     assert due is not None
@@ -47,8 +47,8 @@ async def test_several_sweepers_at_once_move_each_job_once(ground: Ground, tenan
 
 async def test_a_job_expires_wherever_it_waits_but_not_once_it_was_started(ground: Ground, tenant: Tenant) -> None:
     """In the queue, due, in a line; a job that is being tried again does not expire."""
-    more = ({}, {"delay_seconds": 3600.0}, {"concurrency_key": "c", "concurrency_limit": 1})
-    waiting = [(await tenant.submit(expires_in_seconds=60, **kind))[0] for kind in more]  # type: ignore[arg-type]
+    more: tuple[dict[str, Any], ...] = ({}, {"delay_seconds": 3600.0}, {"concurrency_key": "c", "concurrency_limit": 1})
+    waiting = [(await tenant.submit(expires_in_seconds=60, **kind))[0] for kind in more]
     (started,) = await tenant.submit(function="other", expires_in_seconds=60)
     session = await ground.session()
     (claimed,) = await tenant.claim(session, function="other")
