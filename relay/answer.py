@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from waypost.job.model import JobError
+from waypost.job.model import NO_DETAILS, JobError
 
 MAX_RESULT_BYTES = 1 << 20
 MAX_CODE_CHARACTERS = 100
@@ -47,7 +47,7 @@ def read_failure(failure: Any) -> JobError:
     if failure is None:
         return JobError("answer_empty", "The node answered with neither a result nor a failure.")
     details = bytes(failure.details)
-    kept = msgspec.Raw(details) if details and len(details) <= MAX_DETAILS_BYTES and _is_json(details) else None
+    kept = msgspec.Raw(details) if details and len(details) <= MAX_DETAILS_BYTES and _is_json(details) else NO_DETAILS
     return JobError(
         failure.code[:MAX_CODE_CHARACTERS] or "failed",
         failure.message[:MAX_MESSAGE_CHARACTERS],
