@@ -50,7 +50,7 @@ def main() -> int:
             compare.run(folder, rows, quick=options.quick, only=options.only, console=console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    _publish(rows, options, Console())
+    _publish(rows, options, Console(width=None if sys.stdout.isatty() else 170))
     for name in failed:
         console.print(f"[red]{name} could not be measured[/red]")
     return 1 if failed else 0

@@ -32,7 +32,7 @@ def main(journal_path: str, seed: int) -> None:
             raise NonRetryable("unlucky", "This job fails for good.")
         if draw < FAILS:
             raise RuntimeError("this try fails")
-        return {"attempt": str(job.attempt_id), "key": payload["key"]}
+        return {"attempt": f"{job.attempt_id:016x}", "key": payload["key"]}
 
     node.run()
 
