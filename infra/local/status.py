@@ -59,7 +59,7 @@ def _look(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _readiness(entry: dict[str, Any]) -> dict[str, str]:
     """What /readyz says of each dependency; the embedded servers have none."""
-    address = entry["internal_address"]
+    address = entry["internal_address"].removeprefix("http://")
     if not address:
         return {}
     status, body = api.read(f"http://{address}/readyz", timeout_seconds=_ASK_SECONDS)

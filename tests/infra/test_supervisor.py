@@ -3,6 +3,7 @@
 These run servers without the platform's processes where those make no difference: the supervisor treats all alike.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -208,8 +209,10 @@ def _waypost(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def _kill_everything(platform: Platform) -> None:
     supervisor = psutil.Process(platform.processes[0]["pid"])
-    everything = [supervisor, *supervisor.children(recursive=True)]
+    supervisor.suspend()  # so that it neither starts anything again nor ends anything in order
+    everything = [*supervisor.children(recursive=True), supervisor]
     for process in everything:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a backend goes with its postmaster
+            process.kill()
     psutil.wait_procs(everything, timeout=10)
     assert not processes_of(platform.data_dir)
