@@ -11,7 +11,7 @@ from storage.postgres.tenancy.organization import read_organization
 from storage.postgres.tenancy.project import read_project
 from waypost import errors
 from waypost.access.model import Scope
-from waypost.ids import parse_id
+from waypost.ids import NIL, parse_id
 from waypost.tenancy.model import Environment, Organization, Project
 
 CACHE_SECONDS = 5.0
@@ -23,14 +23,19 @@ class Place(msgspec.Struct, frozen=True):
     organization: Organization
     project: Project | None = None
     environment: Environment | None = None
+    scope: Scope = Scope(NIL)  # the ids of the three
+    path: str = ""  # by ids: it stays right when a slug is used again
 
-    @property
-    def scope(self) -> Scope:
-        return Scope(
-            self.organization.id,
-            self.project.id if self.project else None,
-            self.environment.id if self.environment else None,
-        )
+
+def place_of(organization: Organization, project: Project | None, environment: Environment | None) -> Place:
+    """A place with its scope and its path."""
+    path = f"/v1/orgs/{organization.id}"
+    if project is not None:
+        path += f"/projects/{project.id}"
+    if environment is not None:
+        path += f"/environments/{environment.id}"
+    scope = Scope(organization.id, project.id if project else None, environment.id if environment else None)
+    return Place(organization, project, environment, scope, path)
 
 
 Path = tuple[str, str | None, str | None]
@@ -68,7 +73,7 @@ class Places:
                 project = await read_project(connection, organization.id, project_part)
             if project is not None and environment_part:
                 resolved = await resolve_environment(connection, organization.id, project.id, environment_part)
-        return Place(organization, project, resolved.environment if resolved else None)
+        return place_of(organization, project, resolved.environment if resolved else None)
 
     def forget_environment(self, environment_id: UUID) -> None:
         """Look again at whatever names this environment, and at whatever was not found."""

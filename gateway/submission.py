@@ -108,9 +108,8 @@ async def _discard(call: Call, submission: Submission) -> None:
 
 
 def location(call: Call, job_id: UUID) -> bytes:
-    """The job's path, by ids: it stays right when a slug is used again."""
-    organization, project, environment = call.place.organization.id, call.project.id, call.environment.id
-    return f"/v1/orgs/{organization}/projects/{project}/environments/{environment}/jobs/{job_id}".encode()
+    """The job's path."""
+    return f"{call.place.path}/jobs/{job_id}".encode()
 
 
 async def submit_one(call: Call) -> Answer:
