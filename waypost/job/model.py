@@ -124,13 +124,16 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         return HIGHEST_PRIORITY - self.priority
 
 
+NO_DETAILS = msgspec.Raw(b"null")
+
+
 class JobError(msgspec.Struct, frozen=True):
     """Why an attempt or a job failed, as its reader sees it."""
 
     code: str
     message: str
     retryable: bool = False
-    details: msgspec.Raw | None = None
+    details: msgspec.Raw = NO_DETAILS  # not `Raw | None`: msgspec would then decode null only
 
 
 # --- between the ledger and its users -------------------------------------------------------------------------------
