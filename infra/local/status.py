@@ -99,7 +99,7 @@ def show(found: dict[str, Any]) -> None:
     for name in ("pid", "RSS MiB", "PSS MiB", "restarts"):
         table.add_column(name, justify="right")
     for name in ("address", "internal"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for process in found["processes"]:
         word = process["state"] if process["ready"] or not process["waits_for"] else "; ".join(process["waits_for"])
         colour = "green" if process["ready"] else "red"
@@ -113,7 +113,7 @@ def show(found: dict[str, Any]) -> None:
             process["address"],
             process["internal_address"],
         )
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
     console.print(
         f"API {found['api_url']}   relay {found['relay_address']}   "

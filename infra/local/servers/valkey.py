@@ -66,7 +66,7 @@ class ValkeyServer:
             folder=self.data,
             setup=child_setup(signal.SIGTERM),
             ready=self._ready,
-            shown=lambda line: " # " in line,  # its warnings
+            shown=_is_noteworthy,
             stop_seconds=5,
         )
 
@@ -83,6 +83,11 @@ class ValkeyServer:
             finally:
                 writer.close()
         return None
+
+
+def _is_noteworthy(line: str) -> bool:
+    """Its warnings about saving to disk are not: nothing is saved."""
+    return any(word in line for word in ("FATAL", "Fatal", "rror", "OOM"))
 
 
 def _binary() -> Path:
