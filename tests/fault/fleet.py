@@ -50,7 +50,8 @@ class Fleet:
                 process.kill()
                 process.wait()
                 continue
-            if code:
+            # SIGTERM before the node could say how it takes it: it was started a moment ago.
+            if code and not (code == -signal.SIGTERM and "connected" not in self._tail(process)):
                 findings.append(f"a node left with {code}: {self._tail(process)}")
         return findings
 
