@@ -153,7 +153,7 @@ class Services:
     async def release_line(self, environment_id: UUID, concurrency_key: str) -> None:
         """A place in a line of concurrency may be free: let who is next go, and wake the relays."""
         queues = await self.ledger.release_holds([(environment_id, concurrency_key)])
-        for channel, payload in wakes(queues):
+        for channel, payload in wakes(queues, rewind=True):
             self.valkey.publish(channel, payload)
 
     def tell_access(self, message: AccessMessage) -> None:

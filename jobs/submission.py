@@ -179,12 +179,12 @@ class GroupCommitter:
 
     async def _release(self, lines: set[tuple[UUID, str]]) -> None:
         try:
-            self._wake(await self._ledger.release_holds(lines))
+            self._wake(await self._ledger.release_holds(lines), rewind=True)
         except WaypostError as error:  # the sweeper is the net
             _log.warning("holds.not_released", error=error.code, lines=len(lines))
 
-    def _wake(self, places: Iterable[tuple[UUID, int, int]]) -> None:
-        for channel, payload in wakes(places):
+    def _wake(self, places: Iterable[tuple[UUID, int, int]], *, rewind: bool = False) -> None:
+        for channel, payload in wakes(places, rewind=rewind):
             self._valkey.publish(channel, payload)
 
 

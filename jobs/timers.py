@@ -143,12 +143,13 @@ class Timers:
         return 3600.0
 
     async def _tell(self, swept: Swept) -> None:
-        self._publish(wakes(swept.woken) + states(swept.changes))
+        # Their keys are as old as the jobs: relays look from the beginning.
+        self._publish(wakes(swept.woken, rewind=True) + states(swept.changes))
         if swept.lines:
             await self._release(swept.lines)
 
     async def _release(self, lines: Iterable[tuple[UUID, str]]) -> None:
-        self._publish(wakes(await self._ledger.release_holds(lines)))
+        self._publish(wakes(await self._ledger.release_holds(lines), rewind=True))
 
     def _publish(self, messages: Iterable[tuple[str, bytes]]) -> None:
         for channel, payload in messages:

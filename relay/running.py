@@ -316,7 +316,7 @@ class Running:
 
     async def _put(self, attempt: Attempt, sealed: bytes) -> None:
         """A large result goes into the bucket before its end is recorded."""
-        name = f"result/{attempt.job_id}/{attempt.id:x}"
+        name = f"jobs/{attempt.job_id}/result-{attempt.id:x}"
         for again in range(OBJECT_TRIES):
             try:
                 await self._objects.put(attempt.environment_id, name, sealed)

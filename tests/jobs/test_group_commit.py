@@ -8,7 +8,7 @@ import pytest
 
 from jobs.lane import MAX_LANE_ROWS, QUANTUM_BYTES, Lanes, size_of
 from jobs.submission import MAX_BATCH_ROWS, GroupCommitter
-from jobs.wake import Wake, decode_environment, environment_channel
+from jobs.wake import Rewind, Wake, decode_environment, environment_channel
 from waypost.errors import Category, WaypostError, unavailable
 from waypost.ids import new_id
 from waypost.job.model import Accepted, Submission
@@ -80,7 +80,7 @@ async def test_one_wake_an_environment_after_the_commit() -> None:
     assert [(channel, decode_environment(payload)) for channel, payload in valkey.published] == [
         (environment_channel(A), Wake(((7, 4),))),
         (environment_channel(B), Wake(((7, 4),))),
-        (environment_channel(B), Wake(((9, 0),))),
+        (environment_channel(B), Rewind(((9, 0),))),
     ]
     assert ledger.released == [{(B, "c")}]
 

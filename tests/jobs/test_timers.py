@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from jobs.timers import DUE_LEAST_SECONDS, DUE_MOST_SECONDS, LIMIT, Timers, run_timers
-from jobs.wake import States, Wake, decode_environment, decode_job
+from jobs.wake import Rewind, States, decode_environment, decode_job
 from storage.postgres.ledger.sweep import Swept
 from waypost.errors import unavailable
 from waypost.ids import new_id
@@ -93,7 +93,7 @@ async def test_what_a_sweep_did_is_told_to_relays_and_readers() -> None:
         ledger.swept = SWEPT
         await getattr(Timers(ledger, valkey), step)()
         messages = [decode_environment(payload) or decode_job(payload) for _, payload in valkey.published]
-        assert messages == [Wake(((7, 4),)), States(((JOB, JobState.EXPIRED, 0),)), Wake(((9, 0),))], step
+        assert messages == [Rewind(((7, 4),)), States(((JOB, JobState.EXPIRED, 0),)), Rewind(((9, 0),))], step
         assert ledger.released == [(ENVIRONMENT, "c")]
 
 

@@ -14,6 +14,7 @@ def test_messages_are_json_arrays_that_begin_with_their_kind() -> None:
     job = str(JOB)
     environment: list[tuple[wake.EnvironmentMessage, str]] = [
         (wake.Wake(((7, 4), (9, 0))), '["wake",[[7,4],[9,0]]]'),
+        (wake.Rewind(((7, 4),)), '["rewind",[[7,4]]]'),
         (wake.CancelJob(JOB), f'["cancel","{job}"]'),
         (wake.DrainNode(JOB), f'["drain","{job}"]'),
         (wake.RevokeCredential(JOB), f'["revoke","{job}"]'),

@@ -7,6 +7,7 @@ Answers (`Finished`) stay here until the relay has settled them, whatever happen
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Iterable
 from uuid import uuid4
 
 from waypost_contracts.cloudevents_pb2 import CloudEvent
@@ -75,10 +76,13 @@ class Outbox:
         else:
             self._loop.call_soon_threadsafe(self._put_log, (attempt_id, at_ms, level, message))
 
-    def restart(self) -> None:
-        """A new stream has joined: what belonged to the old one goes, unsettled answers are due again."""
+    def restart(self, running: Iterable[int] = ()) -> None:
+        """A new stream has joined: what belonged to the old one goes, unsettled answers are due again.
+
+        `running` attempts are announced again: a relay keeps them for a node that speaks of them within its grace.
+        """
         self._events.clear()
-        self._started.clear()
+        self._started = dict.fromkeys(running)
         self._finished = deque(self.unsettled.values())
         self._wake.set()
 

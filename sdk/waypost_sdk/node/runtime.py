@@ -123,7 +123,7 @@ class Runtime:
         _log.info("connected to %s as node %s", self._relay, stream.member_id)
         self._pause = FIRST_PAUSE_SECONDS
         self._unauthenticated = 0
-        self._outbox.restart()
+        self._outbox.restart(self._work.attempts)
         if self._drain_reason is not None:
             stream.announce_drain(self._drain_reason)
         self.connected.set()

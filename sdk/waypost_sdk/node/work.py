@@ -44,6 +44,11 @@ class Work:
     def in_flight(self) -> int:
         return len(self._running) + len(self._waiting)
 
+    @property
+    def attempts(self) -> list[int]:
+        """Everything that runs or waits here."""
+        return [*self._running, *(job.attempt_id for job, _ in self._waiting)]
+
     def assign(self, entry: Assign) -> None:
         """Start this attempt, or let it wait for a free slot. The same attempt again changes nothing."""
         attempt_id = entry.attempt_id
