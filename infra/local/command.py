@@ -12,7 +12,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 _DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="The data folder (default: $WAYPOST_DATA_DIR, else .waypost).")
+    Path | None,
+    # `readable` asks access(2), which knows nothing of capabilities; opening the folder finds out.
+    typer.Option("--data-dir", readable=False, help="The data folder (default: $WAYPOST_DATA_DIR, else .waypost)."),
 ]
 
 

@@ -6,6 +6,7 @@ These run servers without the platform's processes where those make no differenc
 import contextlib
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import asyncpg
 import psutil
 import pytest
 
-from infra.local import detached, ending, folder, leftover, status
+from infra.local import detached, ending, folder, leftover, privilege, status
 from infra.local.option import UpOptions
 from infra.local.problem import ExitCode, LocalError
 from tests.conftest import Platform, processes_of, start_platform, stop_platform
@@ -97,13 +98,14 @@ async def test_a_killed_process_is_started_again_and_counted(local: Platform) ->
     assert found["ready"]
 
 
-def test_a_second_up_on_the_same_folder_is_refused(local: Platform) -> None:
+def test_a_second_up_on_the_same_folder_is_refused(platform: Platform) -> None:
     """One sentence, code 8, and the first one goes on undisturbed."""
+    before = platform.process("valkey")["pid"]
     with pytest.raises(LocalError, match="already runs on") as refused:
-        detached.start(UpOptions(data_dir=str(local.data_dir), http_port=0, relay_port=0))
+        start_platform(platform.data_dir)
     assert refused.value.code is ExitCode.CONFLICT
-    assert status.read(local.data_dir)["ready"]
-    assert status.read(local.data_dir)["processes"][-1]["pid"] == local.process("valkey")["pid"]
+    assert platform.process("valkey")["pid"] == before
+    assert status.read(platform.data_dir)["processes"]
 
 
 def test_a_port_in_use_is_said_in_one_sentence(tmp_path: Path) -> None:
@@ -200,6 +202,29 @@ def test_the_command_runs_beside_a_storage_folder_of_the_user(tmp_path: Path) ->
         stopped = _waypost(tmp_path, "down")
     assert stopped.returncode == 0, stopped.stderr
     assert not processes_of(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="everything here runs as an ordinary user already")
+def test_it_runs_as_an_ordinary_user(tmp_path: Path) -> None:
+    """Root or not, the same platform; the one capability lets the ordinary user into the folders of this test."""
+    user = pwd.getpwnam("nobody")
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    os.chown(data_dir, user.pw_uid, user.pw_gid)
+    code = "import sys; from waypost_sdk.command.main import main; main(sys.argv[1:])"
+    command = [sys.executable, "-P", "-c", code, "up", "--detach", "--json", "--http-port", "0", "--relay-port", "0"]
+    for kind in ("relays", "gateways", "workers"):
+        command += [f"--{kind}", "0"]
+    setup = privilege.child_setup(signal.SIGTERM, user, read_search=True)
+    started = subprocess.run(  # noqa: S603 - ours
+        [*command, "--data-dir", str(data_dir)],
+        preexec_fn=setup,
+        cwd="/", capture_output=True, text=True, check=False, timeout=60, env={"PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    owners = {psutil.Process(entry["pid"]).uids().effective for entry in json.loads(started.stdout)["processes"]}
+    stop_platform(data_dir)
+    assert owners == {user.pw_uid}
 
 
 def _waypost(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
