@@ -1,6 +1,7 @@
 -- End running jobs. A row counts only if session and attempt are those of the lease: the fence (decision 12a).
 -- The caller sorts by job id and removes repeats (else one repeat breaks the batch, and unsorted batches deadlock).
 -- Permit and cancel request are looked up by primary key, row by row: joins of the batch with itself grow with its square.
+-- Measured, backend CPU a row: 19-22 µs at 32 rows, 12-13 at 128, 9-12 at 1,000; the same behind a million queued rows.
 with held as materialized (
     select l.*, a.state, a.outcome, a.result, a.result_object, a.error, p.concurrency_key, c.requested_at
     from unnest($2::uuid[], $3::bigint[], $4::smallint[], $5::smallint[], $6::bytea[], $7::text[], $8::bytea[])
