@@ -3,12 +3,12 @@
 import asyncio
 import threading
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from tests.bench import fleet
-from tests.bench.context import PARKED, Bench
+from tests.bench.context import PARKED, Bench, Nodes
 from tests.bench.fleet import NodeProcess, wait_until
 from tests.bench.meter import Meter, pss_bytes, tree
 from tests.bench.report import Row, milliseconds
@@ -40,6 +40,8 @@ def million(bench: Bench) -> None:
                 "postgres_ratio": database[1] / database[0],
                 "cost_before_us": costs[0],
                 "cost_after_us": costs[1],
+                **{f"{kind}_before_us": cost for kind, cost in before["cost_us"].items()},
+                **{f"{kind}_after_us": cost for kind, cost in after["cost_us"].items()},
                 "start_p99_before_ms": before["p99"],
                 "start_p99_after_ms": after["p99"],
             },
@@ -126,47 +128,60 @@ def _left(bench: Bench) -> int:
 
 
 def snapshot(bench: Bench) -> None:
-    """The cost of a job while a transaction holds an old snapshot, so that nothing can be vacuumed."""
+    """PostgreSQL's cost of a job while a transaction holds an old snapshot, so that nothing can be vacuumed."""
     seconds = bench.seconds(60, 10)
-    part = seconds / 6
     with bench.nodes(processes=2, slots=500) as nodes, _held_snapshot(bench.stack.database_url(), seconds * 2 + 30):
-        groups = {"postgres": bench.stack.groups()["postgres"]}
-        marks: list[tuple[float, float, int]] = []  # CPU seconds, wall clock, ends
-        sampler = threading.Thread(target=_sample, args=(groups, part, marks, bench))
-        began = time.time_ns()
+        parts: list[_Part] = []
+        sampler = threading.Thread(target=_sample, args=(bench.stack.groups()["postgres"], seconds / 6, parts))
         sampler.start()
         result = at_rate(bench, PROBE_RATE, seconds=seconds, nodes=nodes)
         sampler.join()
-    first, last = marks[0][0], marks[-1][0]
-    early = nodes.late_ms(after_ns=began + int(1e9), before_ns=began + int(part * 1e9))
-    late = nodes.late_ms(after_ns=began + int((seconds - part) * 1e9), before_ns=began + int(seconds * 1e9))
-    ratio = last / first
+    costs = [part.cpu_seconds / max(1, _started(nodes, part)) * 1e6 for part in parts]
+    starts = [fleet.quantiles(nodes.late_ms(after_ns=part.began_ns, before_ns=part.until_ns)) for part in parts]
+    ratio = costs[-1] / costs[0]
     bench.rows.append(
         Row(
             "snapshot",
             f"a snapshot held open for {seconds:.0f} s at {PROBE_RATE:,}/s",
-            f"× {ratio:.2f} PostgreSQL's CPU, last sixth against first",
+            f"× {ratio:.2f} PostgreSQL's CPU a job ({costs[0]:.0f} → {costs[-1]:.0f} µs)",
             {
                 "ratio": ratio,
-                "shares": " ".join(f"{share:.3f}" for share, _, _ in marks),
-                **{f"early_{name}": value for name, value in fleet.quantiles(early).items()},
-                **{f"late_{name}": value for name, value in fleet.quantiles(late).items()},
+                **{f"cost_{number}_us": cost for number, cost in enumerate(costs)},
+                **{f"start_p99_{number}_ms": found["p99"] for number, found in enumerate(starts)},
             },
             target="≤ × 1.5",
             met=ratio <= 1.5,
             cpu=result["cpu"],
-            note="start p99 {:.1f} → {:.1f} ms".format(fleet.quantiles(early)["p99"], fleet.quantiles(late)["p99"]),
+            note="first sixth against last; start p99 {:.1f} → {:.1f} ms".format(starts[0]["p99"], starts[-1]["p99"]),
         )
     )
 
 
-def _sample(groups: dict[str, list[int]], part: float, marks: list[tuple[float, float, int]], bench: Bench) -> None:
-    """PostgreSQL's CPU share in each sixth of the run; a second at either end is left out."""
+class _Part(NamedTuple):
+    """A span of the run, and the CPU time of PostgreSQL in it."""
+
+    began_ns: int
+    until_ns: int
+    cpu_seconds: float
+
+
+def _sample(pids: list[int], length: float, parts: list[_Part]) -> None:
+    """Six spans; the first second, in which the load begins, is left out."""
     time.sleep(1)
     for _ in range(6):
-        with Meter(groups) as meter:
-            time.sleep(part - 2 / 6)
-        marks.append((meter.share["postgres"], meter.seconds, 0))
+        began = time.time_ns()
+        with Meter({"postgres": pids}) as meter:
+            time.sleep(length - 1 / 3)
+        parts.append(_Part(began, time.time_ns(), meter.used["postgres"]))
+
+
+def _started(nodes: Nodes, part: _Part) -> int:
+    """How many handlers began in that span."""
+    return sum(
+        part.began_ns <= due + late < part.until_ns
+        for noted in nodes.notes
+        for due, late in zip(noted.due_ns, noted.late_ns, strict=True)
+    )
 
 
 class _held_snapshot:  # noqa: N801 - reads as a statement

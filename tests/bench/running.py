@@ -99,6 +99,7 @@ def at_rate(bench: Bench, rate: float, *, seconds: float, nodes: Nodes | None = 
             "ends_per_second": achieved,
             "end_p50_ms": ends["p50"],
             "end_p99_ms": ends["p99"],
+            **{f"{kind}_us_per_job": used / jobs * 1e6 for kind, used in meter.used.items()},
             **{f"submit_{name}_ms": value for name, value in outcome.latency_ms.items()},
         },
     }
