@@ -19,10 +19,10 @@ class Retry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     max_attempts: int | None = None
     backoff: str | None = None  # exponential, fixed, none
-    initial_seconds: float | None = None
-    factor: float | None = None
-    max_seconds: float | None = None
-    jitter: float | None = None  # share of the delay
+    initial_seconds: int | float | None = None
+    factor: int | float | None = None
+    max_seconds: int | float | None = None
+    jitter: int | float | None = None  # share of the delay
 
 
 class Concurrency(msgspec.Struct, frozen=True):
@@ -105,9 +105,9 @@ class Job(msgspec.Struct):
     tags: list[str] = []
     priority: int = 5
     run_at: datetime | None = None
-    delay_seconds: float | None = None
-    timeout_seconds: float | None = None
-    expires_in_seconds: float | None = None
+    delay_seconds: int | float | None = None
+    timeout_seconds: int | float | None = None
+    expires_in_seconds: int | float | None = None
     retry: Retry | None = None
     concurrency: Concurrency | None = None
     labels: dict[str, str] = {}

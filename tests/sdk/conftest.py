@@ -120,9 +120,11 @@ class FakeRelay(cyoda_cloud_api_pb2_grpc.CloudEventsServiceServicer):
         self.streams.put_nowait(stream)
         reader = asyncio.create_task(self._read(stream))
         cut = asyncio.create_task(stream.cut.wait())
-        await asyncio.wait([reader, cut], return_when=asyncio.FIRST_COMPLETED)
-        reader.cancel()
-        cut.cancel()
+        try:
+            await asyncio.wait([reader, cut], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reader.cancel()
+            cut.cancel()
         if stream.cut.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "cut by the test")
 

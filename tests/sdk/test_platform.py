@@ -54,10 +54,10 @@ async def served(node: Node) -> AsyncIterator[asyncio.Task[None]]:
         task.cancel()
 
 
-async def listed(sdk: AsyncClient, count: int) -> list[Any]:
-    """The nodes, once so many are listed: the relay writes them down a moment after they have joined."""
+async def listed(read: Callable[[], AsyncIterator[Any]], count: int) -> list[Any]:
+    """What a list says once it has so many: relays write joins and log lines down a moment later."""
     async with asyncio.timeout(10):
-        while len(found := [node async for node in sdk.nodes.list()]) < count:  # noqa: ASYNC110 -- there is no signal
+        while len(found := [item async for item in read()]) < count:  # noqa: ASYNC110 -- there is no signal
             await asyncio.sleep(0.05)
     return found
 
@@ -91,9 +91,9 @@ async def test_a_job_runs_on_the_node_that_its_tags_ask_for(sdk, real_node):
         assert job.result == {"twice": Decimal("25.00"), "by": "large", "key": job.id}
         (attempt,) = job.attempts
         assert (attempt.outcome, attempt.number, attempt.node_name) == ("completed", 1, "large")
-        lines = [(line.level, line.message) async for line in sdk.jobs.logs(job.id)]
-        assert lines == [("warning", "doubling")]
-        names = {node.name: node for node in await listed(sdk, 2)}
+        lines = await listed(lambda: sdk.jobs.logs(job.id), 1)
+        assert [(line.level, line.message, line.attempt) for line in lines] == [("warning", "doubling", 1)]
+        names = {node.name: node for node in await listed(sdk.nodes.list, 2)}
         assert set(names) == {"small", "large"}
         assert (names["large"].state, names["large"].sdk) == ("active", "waypost-python")
         assert (await sdk.functions.get("price.double")).nodes.connected == 2
@@ -139,24 +139,33 @@ async def test_failures_are_retried_or_final_as_the_handler_says(sdk, real_node)
 
 
 async def test_events_tell_the_states_in_order_until_the_end(sdk, real_node):
-    """The iterator ends with the job, and has seen it queued or running first."""
+    """The iterator ends with the job; it has seen it run, and what its handler said meanwhile."""
     node = real_node()
-    release = asyncio.Event()
+    watched, release = asyncio.Event(), asyncio.Event()
 
     @node.function("slow")
     async def slow(job: Any, payload: Any) -> None:
+        await watched.wait()
+        job.progress(0.25, "a quarter")
+        job.log("still here")
         await release.wait()
 
     async with served(node):
         job = await sdk.jobs.submit("slow")
-        states = []
+        seen: dict[str, list[Any]] = {"job.state": [], "job.progress": [], "job.log": []}
         async with asyncio.timeout(30):
             async for event in sdk.jobs.events(job.id):
-                if event.type == "job.state":
-                    states.append(event.data["state"])
+                seen[event.type].append(event.data)
+                if event.data.get("state") == "running":
+                    watched.set()
+                if seen["job.progress"] and seen["job.log"]:
                     release.set()
-        assert states[-1] == "completed"
-        assert states[0] in ("queued", "running")
+        assert [state["state"] for state in seen["job.state"]][-2:] == ["running", "completed"]
+        assert (seen["job.progress"][0]["fraction"], seen["job.progress"][0]["message"]) == (
+            Decimal("0.25"),
+            "a quarter",
+        )
+        assert seen["job.log"][0]["message"] == "still here"
 
 
 async def test_cancel_reaches_a_running_handler(sdk, real_node):
@@ -211,7 +220,7 @@ async def test_a_node_that_leaves_finishes_what_it_has(sdk, real_node):
     async with served(node) as task:
         job = await sdk.jobs.submit("slow")
         await asyncio.wait_for(started.wait(), 20)
-        (found,) = await listed(sdk, 1)
+        (found,) = await listed(sdk.nodes.list, 1)
         await sdk.nodes.drain(found.id)
         release.set()
         await asyncio.wait_for(task, 20)

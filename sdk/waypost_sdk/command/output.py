@@ -43,8 +43,8 @@ def show_list(items: Iterable[Any], columns: Sequence[Column], *, as_json: bool)
     from rich.table import Table
 
     table = Table(box=None, header_style="bold")
-    for title, _ in columns:
-        table.add_column(title, overflow="fold")
+    for place, (title, _) in enumerate(columns):
+        table.add_column(title, overflow="fold", no_wrap=place == 0)  # the id, to be copied
     for item in found:
         table.add_row(*(_cell(get(item)) for _, get in columns))
     Console().print(table if found else "none")
@@ -60,6 +60,8 @@ def show_one(item: Any, *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     document = msgspec.to_builtins(item, builtin_types=(datetime,)) if item is not None else {}
     for name, value in document.items() if isinstance(document, dict) else [("", document)]:
         if value not in (None, [], {}):
