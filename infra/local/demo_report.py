@@ -19,7 +19,7 @@ class Run(msgspec.Struct, frozen=True):
     acknowledged: dict[str, Path]  # job id → file, from the 202 answers
     listed: list[str]  # ids, from GET E/jobs
     jobs: list[Job]  # each read by its id
-    lost_attempts: int
+    repeated_attempts: dict[str, int]  # outcome → attempts after which the job was tried again
     repeated: dict[str, str]  # file → id answered when its submission was repeated
     acknowledge_seconds: list[float]
     seconds: float
@@ -99,7 +99,8 @@ def _figures(run: Run) -> Table:
     for state, count in sorted(states.items()):
         table.add_row(f"  {state}", f"{count:,}")
     table.add_row("attempts", f"{sum(job.attempt for job in run.jobs):,}")
-    table.add_row("lost attempts (tried again)", f"{run.lost_attempts:,}")
+    for outcome in sorted({"lost", *run.repeated_attempts}):
+        table.add_row(f"  {outcome} (tried again)", f"{run.repeated_attempts.get(outcome, 0):,}")
     table.add_row("files measured", f"{_total(run.jobs, 'size_bytes') / 1e6:,.1f} MB")
     table.add_row("lines", f"{_total(run.jobs, 'lines'):,}")
     table.add_row("tokens", f"{_total(run.jobs, 'tokens'):,}")

@@ -50,7 +50,7 @@ def test_the_proof_fails_when_a_job_is_lost_doubled_or_wrong(tmp_path: Path) -> 
         return Job(id=job_id, state=state, attempt=1, result={"path": str(path), "size_bytes": size})
 
     def proven(listed: list[str], jobs: list[Job], repeated: dict[str, str] | None = None) -> bool:
-        run = Run({"1": path}, listed, jobs, 0, repeated or {}, [0.1], 1.0)
+        run = Run({"1": path}, listed, jobs, {}, repeated or {}, [0.1], 1.0)
         return examine(run).proven
 
     assert proven(["1"], [job("1")], {str(path): "1"})
