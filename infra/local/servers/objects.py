@@ -131,7 +131,8 @@ class ObjectsServer:
             "PATH": "/usr/bin:/bin",
             "TZ": "UTC",
             "GOGC": "50",
-            "GOMEMLIMIT": "200MiB",
+            # Below about 250 MiB it collects garbage without end: 8 % of a core for an idle server, 0.3 % with this.
+            "GOMEMLIMIT": "400MiB",
             "GOMAXPROCS": "2",
             "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
             "WEED_JWT_SIGNING_KEY": signing,
