@@ -8,12 +8,17 @@ import ast
 import hashlib
 import io
 import sys
+import threading
 import tokenize
 import warnings
 from pathlib import Path
 
 import msgspec
 from waypost_sdk import Node, NonRetryable, RunningJob
+
+# Python 3.11 counts the depth of its parser over all threads, and fails when two parse at once
+# (https://github.com/python/cpython/issues/106905). The filter of warnings is shared as well.
+_PARSING = threading.Lock()
 
 node = Node(tags=sys.argv[1:], max_in_flight=4)
 
@@ -59,7 +64,7 @@ def measure(job: RunningJob, payload: Request) -> Measure:
 
 def longest_function(content: bytes) -> LongestFunction | None:
     """The function or method with the most lines; None when there is none."""
-    with warnings.catch_warnings():
+    with _PARSING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old escapes and comparisons are the author's business
         tree = ast.parse(content)
     functions = [part for part in ast.walk(tree) if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)]
