@@ -17,6 +17,8 @@ from infra.local.problem import ExitCode, LocalError
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -24,6 +26,7 @@ _CAP_CHOWN = 0
 _CAP_DAC_READ_SEARCH = 2
 _CAP_SETGID = 6
 _CAP_SETUID = 7
+_CAP_SETPCAP = 8
 
 _LINUX = sys.platform == "linux"
 # Loaded before any fork: a child between fork and exec may not take the loader's lock.
@@ -73,7 +76,7 @@ def require_drop(user: pwd.struct_passwd, folders: list[Path]) -> bool:
             f"PostgreSQL refuses to run as root, and this root may not change to the user {user.pw_name} "
             f"(capability {', '.join(missing)} is missing): run as another user than root."
         )
-    if blocked and not held >> _CAP_DAC_READ_SEARCH & 1:
+    if blocked and not (held >> _CAP_DAC_READ_SEARCH & 1 and held >> _CAP_SETPCAP & 1):
         raise LocalError(
             f"PostgreSQL refuses to run as root, and the user {user.pw_name} may not enter {blocked[0]}: "
             "choose another --data-dir, or name another user in WAYPOST_SERVER_USER."
@@ -110,6 +113,8 @@ def child_setup(
 def _become(user: pwd.struct_passwd, read_search: bool) -> None:
     if read_search:
         _prctl(_PR_SET_KEEPCAPS, 1)
+        # access(2) leaves the capabilities of an ordinary user out of account without it, and initdb asks access(2).
+        _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(user.pw_gid)
     os.setuid(user.pw_uid)
