@@ -10,7 +10,7 @@ import asyncpg
 from tests.bench import fleet
 from tests.bench.context import PARKED, Bench, Nodes
 from tests.bench.fleet import NodeProcess, wait_until
-from tests.bench.meter import Meter, pss_bytes, tree
+from tests.bench.meter import Meter, cpu_seconds, pss_bytes, tree
 from tests.bench.report import Row, milliseconds
 from tests.bench.running import at_rate, idle_lateness, idle_row
 
@@ -132,7 +132,7 @@ def snapshot(bench: Bench) -> None:
     seconds = bench.seconds(60, 10)
     with bench.nodes(processes=2, slots=500) as nodes, _held_snapshot(bench.stack.database_url(), seconds * 2 + 30):
         parts: list[_Part] = []
-        sampler = threading.Thread(target=_sample, args=(bench.stack.groups()["postgres"], seconds / 6, parts))
+        sampler = threading.Thread(target=_sample, args=(bench.stack.groups()["postgres"], seconds, parts))
         sampler.start()
         result = at_rate(bench, PROBE_RATE, seconds=seconds, nodes=nodes)
         sampler.join()
@@ -165,14 +165,16 @@ class _Part(NamedTuple):
     cpu_seconds: float
 
 
-def _sample(pids: list[int], length: float, parts: list[_Part]) -> None:
-    """Six spans; the first second, in which the load begins, is left out."""
-    time.sleep(1)
-    for _ in range(6):
-        began = time.time_ns()
-        with Meter({"postgres": pids}) as meter:
-            time.sleep(length - 1 / 3)
-        parts.append(_Part(began, time.time_ns(), meter.used["postgres"]))
+def _sample(pids: list[int], seconds: float, parts: list[_Part]) -> None:
+    """Six spans by the clock; the first second, in which the load begins, and the last are left out."""
+    start = time.monotonic() + 1
+    began_ns, before = 0, 0.0
+    for number in range(7):
+        time.sleep(max(0.0, start + number * (seconds - 2) / 6 - time.monotonic()))
+        now_ns, used = time.time_ns(), cpu_seconds([member for pid in pids for member in tree(pid)])
+        if number:
+            parts.append(_Part(began_ns, now_ns, used - before))
+        began_ns, before = now_ns, used
 
 
 def _started(nodes: Nodes, part: _Part) -> int:

@@ -4,7 +4,6 @@ Used by the bench and by the fault runs. What it needs beyond the public API (th
 from the processes that it started itself.
 """
 
-import asyncio
 import json
 import os
 import shutil
@@ -16,11 +15,12 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, LiteralString, Self
 from urllib.parse import urlsplit
 
-import asyncpg
 import httpx
+import psycopg
+from psycopg.rows import dict_row
 
 from infra.local.folder import DataFolder
 
@@ -63,6 +63,7 @@ class Stack:
             headers={"authorization": f"Bearer {about['admin_key']}"},
             timeout=30,
         )
+        self._database: psycopg.Connection[dict[str, Any]] | None = None
 
     @classmethod
     def start(
@@ -107,6 +108,8 @@ class Stack:
     def down(self) -> None:
         """Stop the platform and keep its folder."""
         self.http.close()
+        if self._database is not None:
+            self._database.close()
         command = [WAYPOST, "down", "--data-dir", str(self.data_dir)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
         if done.returncode != 0:
@@ -228,14 +231,16 @@ class Stack:
         folder = DataFolder(self.data_dir)
         return f"postgresql://{role}:{folder.passwords()[role]}@/waypost?host={folder.socket_dir}"
 
-    def query(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """Rows of one statement, as the worker's role."""
+    def query(self, sql: LiteralString, *arguments: object) -> list[dict[str, Any]]:
+        """Rows of one statement (`$1` …), as the worker's role; StackError while the database is away.
 
-        async def ask() -> list[asyncpg.Record]:
-            connection = await asyncpg.connect(self.database_url(), timeout=20)
-            try:
-                return list(await connection.fetch(sql, *arguments, timeout=120))
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
+        One connection is kept: a new one for every look would be load of its own.
+        """
+        try:
+            if self._database is None or self._database.closed:
+                url = self.database_url()
+                self._database = psycopg.connect(url, autocommit=True, row_factory=dict_row, connect_timeout=10)
+            with psycopg.RawCursor(self._database) as cursor:
+                return cursor.execute(sql, arguments).fetchall()
+        except psycopg.OperationalError as error:
+            raise StackError(f"the database is away: {error}") from error

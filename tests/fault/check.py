@@ -20,7 +20,7 @@ def wait_for_quiet(stack: Stack, place: Place, timeout_seconds: float) -> dict[s
         time.sleep(0.3)
         try:
             left = remaining(stack, place)
-        except (OSError, StackError, StopIteration):
+        except StackError:
             continue  # a server is still on its way back
     return left
 

@@ -4,6 +4,7 @@ It copies bytes and knows nothing of them. It runs in a thread of its own; all m
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -96,5 +97,6 @@ class Proxy:
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection with RST instead of FIN: lingering for no time says so to the kernel."""
     own = writer.get_extra_info("socket")
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # it is closed already
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
