@@ -26,8 +26,9 @@ class Attempt:
     """
 
     __slots__ = (
-        "answered", "cancel_at", "data_key", "due_at", "environment_id", "function", "id", "job_id", "lines", "log_bytes",
-        "log_sequence", "lost_at", "node", "number", "phase", "policy", "rank", "route", "slot", "time_out_at",
+        "answered", "cancel_at", "data_key", "due_at", "environment_id", "function", "id", "job_id", "lines",
+        "log_bytes", "log_sequence", "lost_at", "node", "number", "phase", "policy", "rank",
+        "route", "slot", "time_out_at",
     )  # fmt: skip
 
     def __init__(

@@ -1,8 +1,8 @@
 """Claims work for free slots: woken by messages and by freed slots, never by a clock (decisions 10, 12b, 17).
 
 Responsible for choosing which queues to ask, for how many jobs, on which nodes, and for handing what came back to
-`relay.running`. Slots are reserved before the ledger is asked and given back when it had less. Refuses to claim while it
-is stopped, without a session, or while too much waits to be settled.
+`relay.running`. Slots are reserved before the ledger is asked and given back when it had less. Refuses to claim while
+it is stopped, without a session, or while too much waits to be settled.
 """
 
 import asyncio
@@ -18,7 +18,6 @@ from relay.fleet import Fleet, Node, Territory
 from relay.hotset import HotSet, Queue
 from relay.running import Running
 from storage.secrets import EnvironmentKeys
-from waypost.errors import WaypostError
 from waypost.ids import NIL
 from waypost.job.model import Ask, Claimed
 from waypost.secret.model import DataKey
@@ -47,7 +46,7 @@ class Reserved:
 
 
 class Claimer:
-    """`session` is set by the session keeper; None = claim nothing. `suspicious` is set when a claim's answer was lost."""
+    """`session` is set by the session keeper; None = claim nothing. `suspicious_at`: when a claim's answer was lost."""
 
     def __init__(
         self, fleet: Fleet, hot: HotSet, ledger: ClaimingLedger, running: Running, keys: EnvironmentKeys
@@ -58,7 +57,7 @@ class Claimer:
         self._turn = 0
         self.session: int | None = None
         self.stopped = False
-        self.suspicious = False
+        self.suspicious_at: float | None = None
 
     def wake(self, environment_id: UUID, queues: Sequence[Queue]) -> None:
         self._hot.wake(environment_id, queues)
@@ -124,10 +123,10 @@ class Claimer:
             for part in plan:
                 await self._load_key(part.territory.environment_id)
             claimed = await self._ledger.claim(session, asks)
-        except WaypostError as error:
+        except Exception as error:  # noqa: BLE001 - a full disk, a lock, a restart: claiming goes on when it is over
             # The claim may have been committed without us knowing: the watch compares the leases with what runs here.
-            self.suspicious = True
-            _log.warning("claim.failed", error=error.code)
+            self.suspicious_at = time.monotonic()
+            _log.warning("claim.failed", error=str(error))
             self._give_back(plan, claimed)
             self._work.set()
             await asyncio.sleep(BACKOFF_SECONDS)

@@ -23,7 +23,7 @@ DRAIN = "CalculationMemberDrainEvent"  # node → relay: no new work for me (com
 SOURCE = "cyoda"  # never checked by anybody; existing servers say it
 
 
-class Malformed(ValueError):
+class Malformed(ValueError):  # noqa: N818 - what the bytes are
     """Bytes that are no CloudEvent, or an event without usable data; `str` says which."""
 
 
@@ -56,7 +56,9 @@ def data(event: Any) -> bytes:
 
 
 def acknowledged(event: Any) -> Acknowledged | None:
-    """The ids of an acknowledgement or keep-alive, or None when it is malformed: such events are skipped, never fatal."""
+    """The ids of an acknowledgement or keep-alive, or None when it is malformed: such events are skipped, never
+    fatal.
+    """
     try:
         return _acknowledged.decode(data(event))
     except (Malformed, msgspec.DecodeError, msgspec.ValidationError, UnicodeError):

@@ -5,6 +5,7 @@ many a node has free, so that the node with the most is found without looking at
 of this relay alone. Nothing here waits or talks to anybody.
 """
 
+import asyncio
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -24,9 +25,9 @@ class Node:
     """One connected compute node: what it declared, what it holds, how it does."""
 
     __slots__ = (
-        "attempts", "busy", "completed", "credential_id", "declared", "dirty", "draining", "environment_id", "failed", "frames",
-        "functions", "heard_at", "home", "id", "in_flight", "max_in_flight", "name", "probe_at", "probe_id", "reported_at",
-        "round_trip_ms", "sdk", "stream", "tags", "tenant", "version",
+        "attempts", "busy", "completed", "credential_id", "declared", "dirty", "draining", "environment_id", "failed",
+        "frames", "functions", "heard_at", "home", "id", "in_flight", "max_in_flight", "name", "probe_at", "probe_id",
+        "reported_at", "round_trip_ms", "sdk", "stream", "tags", "tenant", "version",
     )  # fmt: skip
 
     def __init__(
@@ -90,7 +91,9 @@ class NodeClass:
             self.function_free[function] -= most - node.busy.get(function, 0)
 
     def take(self, function: str) -> Node | None:
-        """Reserve a slot on the node with the most free ones that may still run `function`; the longest idle of equals."""
+        """Reserve a slot on the node with the most free ones that may still run `function`; the longest idle of
+        equals.
+        """
         if self.function_free[function] <= 0:
             return None
         limit = self.functions[function]
@@ -116,8 +119,11 @@ class NodeClass:
         self.top = max(self.top, free)
 
     def _unplace(self, node: Node, free: int) -> None:
-        """Take the node out of that bucket. After `_place`, so that the new top is found a step below, not from there to 0:
-        that walk was a third of a relay's time with one node of 256 slots."""
+        """Take the node out of that bucket.
+
+        After `_place`, so that the new top is one step below: the walk from there to 0 was a third of a relay's time
+        with one node of 256 slots.
+        """
         bucket = self.buckets[free]
         del bucket[node]
         if not bucket:
@@ -143,6 +149,8 @@ class Territory:
         self.served: dict[int, list[NodeClass]] = {}  # route → classes that satisfy it; no entry when none does
         self.paused: frozenset[str] = frozenset()
         self.open = True  # False: suspended or going away, nothing is claimed
+        self.entered = False  # routes and pauses have been read, and messages are heard
+        self.entering = asyncio.Lock()
 
     def learn(self, routes: Iterable[Route]) -> list[int]:
         """Add routes not known yet; answers those of them that a class here serves."""

@@ -1,7 +1,7 @@
 """The first message of a stream: what a join says, and why one is refused (compute-node contract §3.2, native §7).
 
-Pure functions over bytes and what is known of the credential. A join may lack `id`, may carry `owner` and anything else;
-a wrong type in a key that we read is refused with the place.
+Pure functions over bytes and what is known of the credential. A join may lack `id`, may carry `owner` and anything
+else; a wrong type in a key that we read is refused with the place.
 """
 
 from typing import Annotated, Any

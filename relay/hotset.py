@@ -1,8 +1,8 @@
 """Which queues may hold work, and from which key on to look (decisions 11, 12b).
 
-A wake puts a (route, rank) in, a claim that came back short takes it out; the slow poll is the net. The low mark spares a
-claim the dead rows before the jobs it took last. All of it is a guess that costs time when wrong, never a job: the slow
-poll forgets the low marks.
+A wake puts a (route, rank) in, a claim that came back short takes it out; the slow poll is the net. The low mark
+spares a claim the dead rows before the jobs it took last. All of it is a guess that costs time when wrong, never a
+job: the slow poll forgets the low marks.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,8 +1,8 @@
 """The relay's lease: one session row that is renewed every 5 s and covers everything it runs (decision 12a).
 
-Responsible for opening a session, renewing it, and saying when it is over. Only Postgres' clock decides whether it is: a
-relay that was stopped past its lease learns it from the refused renewal; one that cannot reach Postgres for a whole lease
-counts itself as gone.
+Responsible for opening a session, renewing it, and saying when it is over. Only Postgres' clock decides whether it
+is: a relay that was stopped past its lease learns it from the refused renewal; one that cannot reach Postgres for a
+whole lease counts itself as gone.
 """
 
 import asyncio
@@ -11,8 +11,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import structlog
-
-from waypost.errors import WaypostError
 
 RENEW_SECONDS = 5.0
 LEASE_SECONDS = 15.0
@@ -60,8 +58,8 @@ class Lease:
             await asyncio.sleep(self._renew_seconds if self.session is not None else RETRY_SECONDS)
             try:
                 await (self._renew() if self.session is not None else self.open())
-            except WaypostError as error:
-                _log.warning("session.not_renewed", error=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever the database says, it is asked again
+                _log.warning("session.not_renewed", error=str(error))
                 if self.session is not None and time.monotonic() - self._renewed_at > LEASE_SECONDS:
                     self._over("the database could not be reached for a whole lease")
 

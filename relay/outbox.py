@@ -126,7 +126,7 @@ class Outbox:
             while not self.closed and (serialized := self._next()) is not None:
                 self.stalled_since = time.monotonic()
                 await self._write(serialized)
-        except Exception as error:  # noqa: BLE001 - grpc raises private types; the reader of the stream sees the end too
+        except Exception as error:  # noqa: BLE001 - grpc's types are private; the reader sees the end too
             _log.debug("stream.write_failed", error=repr(error))
             self.close()
         finally:

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from storage.postgres.ledger.ledger import Ledger
 
 from jobs import wake
 from relay import metric
@@ -34,6 +33,8 @@ from relay.token import TokenVerifier
 from relay.watcher import Watcher
 from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
+from storage.postgres.ledger.ledger import Ledger
+from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
@@ -75,8 +76,8 @@ class Relay:
         self._liveness = Liveness(self._fleet, settings.probe_seconds, settings.write_stall_seconds)
         self._registrar = Registrar(self._fleet, database)
         self._service = Service(
-            self._fleet, TokenVerifier(database), database, self._watcher, self._running, self._publisher, self._liveness,
-            self._registrar, self._departures,
+            self._fleet, TokenVerifier(database), database, self._watcher, self._running, self._publisher,
+            self._liveness, self._registrar, self._departures,
         )  # fmt: skip
         self._server = make_server(SERVICE, self._service.handlers())
         self._lease: Lease | None = None
@@ -107,14 +108,16 @@ class Relay:
         return address
 
     async def _open_session(self, lease: Lease) -> None:
-        """The first session; Postgres may still be starting."""
+        """The first session, on a schema that is new enough; Postgres may still be starting."""
         deadline = asyncio.get_running_loop().time() + OPEN_TRIES_SECONDS
         while True:
             try:
+                async with self._database.unit() as connection:
+                    await require_control_version(connection)
                 await lease.open()
-                return
-            except WaypostError:
-                if asyncio.get_running_loop().time() > deadline:
+                break
+            except WaypostError as error:
+                if not error.retryable or asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(0.2)
 
@@ -189,7 +192,9 @@ class Relay:
         self._claimer.nudge()
 
     def _returned(self, environment_id: UUID, queue: Queue, concurrency_key: str | None) -> None:
-        """A job went back into its queue, or into the line of its key, or a permit came free: other relays may serve it."""
+        """A job went back into its queue, or into the line of its key, or a permit came free: other relays may serve
+        it.
+        """
         if concurrency_key is None:
             self._wake([(environment_id, *queue)])
             return

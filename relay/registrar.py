@@ -13,7 +13,6 @@ from relay import metric
 from relay.fleet import Fleet, Node
 from storage.postgres.database import Database
 from storage.postgres.fleet import registry
-from waypost.errors import WaypostError
 
 FLUSH_SECONDS = 1.0
 FRESH_SECONDS = 0.05  # a join or a leave is seen this soon
@@ -60,8 +59,8 @@ class Registrar:
             reported = time.monotonic() if due else reported
             try:
                 await self.flush(changes=due)
-            except WaypostError as error:
-                _log.warning("registry.delayed", error=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever the database says, it is told again
+                _log.warning("registry.delayed", error=str(error))
 
     async def flush(self, *, changes: bool = True) -> None:
         """Write joins, then changes, then leaves: a node that came and went is a row that is disconnected."""
@@ -78,7 +77,7 @@ class Registrar:
                 self._database,
                 [registry.Departure(node.id, reason, node.completed, node.failed) for node, reason in left.items()],
             )
-        except WaypostError:
+        except Exception:
             self._joined, self._left = joined | self._joined, left | self._left
             raise
 
@@ -90,7 +89,7 @@ class Registrar:
             node.dirty, node.reported_at = False, now
         try:
             await registry.report(self._database, session, [_report(node, now) for node in nodes])
-        except WaypostError:
+        except Exception:
             for node in nodes:
                 node.dirty = True
             raise

@@ -1,16 +1,19 @@
 """The attempts that this relay has leased: handed to nodes, watched, decided (native contract §3.1, §7).
 
-Responsible for what happens to an attempt between claim and settlement: its time-out, a cancel and its grace, the loss of
-its stream, its answer. Whoever decides first wins; everything after is refused. Refuses to touch the database: it puts
-decisions into `relay.settlement` and says what happened through `Telling`.
+Responsible for what happens to an attempt between claim and settlement: its time-out, a cancel and its grace, the
+loss of its stream, its answer. Whoever decides first wins; everything after is refused. Refuses to touch the
+database: it puts decisions into `relay.settlement` and says what happened through `Telling`.
+
+Profile at saturation: 32-42 µs a job in the whole relay, sealed; the largest parts are `_start_one` (a fifth), the two
+AES-GCM calls and random nonces (a tenth), building the frames (a tenth), and socket writes.
 """
 
 import asyncio
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -56,6 +59,10 @@ RELAY_STOPPED = JobError(
     "relay_stopped", "The relay of this attempt was stopped before its node had answered.", retryable=True
 )
 
+PAYLOAD_UNAVAILABLE = JobError("payload_unavailable", "The payload could not be read from the bucket.", retryable=True)
+RESULT_NOT_STORED = JobError("result_not_stored", "The result could not be written to the bucket.", retryable=True)
+
+_T = TypeVar("_T")
 _log = structlog.get_logger("relay.running")
 
 
@@ -95,7 +102,9 @@ class Running:
     # --- from the ledger to the nodes
 
     def start(self, claimed: Sequence[Claimed], keys: Mapping[UUID, DataKey]) -> None:
-        """Hand claimed jobs to the nodes that the claim named. A node that has gone meanwhile loses its attempt at once."""
+        """Hand claimed jobs to the nodes that the claim named. A node that has gone meanwhile loses its attempt at
+        once.
+        """
         now = time.monotonic()
         for job in claimed:
             self._start_one(job, keys[job.environment_id], now)
@@ -108,7 +117,8 @@ class Running:
         policy = parse_policy(job.policy)
         attempt = Attempt(
             id=job.attempt_id, job_id=job.job_id, environment_id=job.environment_id, route=job.route, rank=job.rank,
-            number=job.number, function=route.function if route is not None else "", policy=policy, data_key=key, node=node,
+            number=job.number, function=route.function if route is not None else "", policy=policy, data_key=key,
+            node=node,
         )  # fmt: skip
         self._enter(attempt)
         attempt.time_out_at = now + policy.timeout_seconds
@@ -139,21 +149,13 @@ class Running:
 
     async def _fetch(self, attempt: Attempt, job: Claimed) -> None:
         """A payload that lies in the bucket; the others of its claim do not wait for it."""
-        assert job.payload_object is not None  # noqa: S101 - the caller looked
-        for again in range(OBJECT_TRIES):
-            try:
-                sealed = await self._objects.get(job.environment_id, job.payload_object)
-                self._send(attempt, attempt.data_key.open(f"job:{job.job_id}:payload", sealed), job.traceparent)
-                return
-            except SealError as error:
-                self._broken(attempt, str(error))
-                return
-            except WaypostError as error:
-                _log.warning("payload.unavailable", job=str(job.job_id), error=error.code)
-                await asyncio.sleep(0.2 * 2**again)
-        self._fail_here(
-            attempt, JobError("payload_unavailable", "The payload could not be read from the bucket.", retryable=True)
-        )
+        try:
+            sealed = await _patiently(lambda: self._objects.get(job.environment_id, job.payload_object or ""))
+            self._send(attempt, attempt.data_key.open(f"job:{job.job_id}:payload", sealed), job.traceparent)
+        except SealError as error:
+            self._broken(attempt, str(error))
+        except WaypostError:
+            self._fail_here(attempt, PAYLOAD_UNAVAILABLE)
 
     def _broken(self, attempt: Attempt, reason: str) -> None:
         _log.error("payload.unreadable", job=str(attempt.job_id), error=reason)
@@ -199,7 +201,9 @@ class Running:
         node.stream.outbox.settled(attempt_id, NOT_CURRENT)
 
     def current(self, node: Node, attempt_id: int) -> Attempt | None:
-        """The running attempt that a `Started`, `Progress` or `LogLine` is about; adopted if its stream had been lost."""
+        """The running attempt that a `Started`, `Progress` or `LogLine` is about; adopted if its stream had been
+        lost.
+        """
         attempt = self.attempts.get(attempt_id)
         if attempt is None or attempt.phase is not Phase.RUNNING or attempt.environment_id != node.environment_id:
             return None
@@ -284,8 +288,9 @@ class Running:
             if lease.attempt_id in self.attempts or session != self._session:
                 continue
             attempt = Attempt(
-                id=lease.attempt_id, job_id=lease.job_id, environment_id=lease.environment_id, route=lease.route, rank=lease.rank,
-                number=lease.number, function="", policy=parse_policy(lease.policy), data_key=keys[lease.environment_id], node=None,
+                id=lease.attempt_id, job_id=lease.job_id, environment_id=lease.environment_id, route=lease.route,
+                rank=lease.rank, number=lease.number, function="", policy=parse_policy(lease.policy),
+                data_key=keys[lease.environment_id], node=None,
             )  # fmt: skip
             self._enter(attempt)
             self._fail(attempt, Outcome.LOST, CLAIM_LOST)
@@ -317,19 +322,12 @@ class Running:
     async def _put(self, attempt: Attempt, sealed: bytes) -> None:
         """A large result goes into the bucket before its end is recorded."""
         name = f"jobs/{attempt.job_id}/result-{attempt.id:x}"
-        for again in range(OBJECT_TRIES):
-            try:
-                await self._objects.put(attempt.environment_id, name, sealed)
-                self._end(attempt, End.COMPLETED, Outcome.COMPLETED, result_object=name)
-                return
-            except WaypostError as error:
-                _log.warning("result.unavailable", job=str(attempt.job_id), error=error.code)
-                await asyncio.sleep(0.2 * 2**again)
-        self._settle_failure(
-            attempt,
-            Outcome.FAILED,
-            JobError("result_not_stored", "The result could not be written to the bucket.", retryable=True),
-        )
+        try:
+            await _patiently(lambda: self._objects.put(attempt.environment_id, name, sealed))
+        except WaypostError:
+            self._settle_failure(attempt, Outcome.FAILED, RESULT_NOT_STORED)
+        else:
+            self._end(attempt, End.COMPLETED, Outcome.COMPLETED, result_object=name)
 
     def _fail(self, attempt: Attempt, outcome: Outcome, error: JobError) -> None:
         if attempt.cancel_requested:  # whatever it was, nobody wants it tried again
@@ -400,6 +398,19 @@ class Running:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _patiently(work: Callable[[], Awaitable[_T]]) -> _T:
+    """What the object store answers; it is asked a few times, over six seconds in all, before its error counts."""
+    for again in range(OBJECT_TRIES):
+        try:
+            return await work()
+        except WaypostError as error:
+            _log.warning("object.unavailable", error=error.code, again=again)
+            if again == OBJECT_TRIES - 1:
+                raise
+            await asyncio.sleep(0.4 * 2**again)
+    raise AssertionError("unreachable")
 
 
 def _state(item: Any, accepted: Settled) -> JobState:

@@ -35,7 +35,9 @@ def make_server(service: str, handlers: Mapping[str, Any]) -> Any:
 
 
 def listen(server: Any, host: str, port: int, certificate: Path | None, key: Path | None) -> int:
-    """Add the port (0: any free one) and answer its number. OSError when it is taken by somebody who does not share it."""
+    """Add the port (0: any free one) and answer its number. OSError when it is taken by somebody who does not share
+    it.
+    """
     address = f"{host}:{port}"
     try:
         if certificate is not None and key is not None:

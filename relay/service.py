@@ -1,7 +1,8 @@
-"""The RPCs of `CloudEventsService` (compute-node contract §1.1, §3): who may call, the join, and the reading of a stream.
+"""The RPCs of `CloudEventsService` (compute-node contract §1.1, §3): who may call, the join, and the reading of a
+stream.
 
-Messages are bytes here: what cannot be read is counted and refused by us, not by gRPC. The unary and collection RPCs belong
-to the entity surface; in this version they answer UNIMPLEMENTED to a caller who is authenticated.
+Messages are bytes here: what cannot be read is counted and refused by us, not by gRPC. The unary and collection RPCs
+belong to the entity surface; in this version they answer UNIMPLEMENTED to a caller who is authenticated.
 """
 
 import asyncio
@@ -135,10 +136,13 @@ class Service:
         except Refused:
             metric.GARBAGE.labels("join").inc()
             raise
-        await self._check_credential(join, bearer)
-        return await self._connect(stream, join, bearer)
+        status = await self._check_credential(join, bearer)
+        node = await self._connect(stream, join, bearer)
+        self._fleet.territory(node.environment_id).open = status == "ready"
+        return node
 
-    async def _check_credential(self, join: Join, bearer: Bearer) -> None:
+    async def _check_credential(self, join: Join, bearer: Bearer) -> str:
+        """Whether the credential is there and allows this join; answers the environment's status."""
         if bearer.credential_id is None:
             raise Refused(grpc.StatusCode.UNAUTHENTICATED, "authentication failed")
         credential = await admission.credential(self._database, bearer.credential_id)
@@ -150,19 +154,22 @@ class Service:
             raise Refused(grpc.StatusCode.UNAUTHENTICATED, "authentication failed")
         check_allowance(join, bearer.tags, bearer.functions)
         check_allowance(join, credential.tags, credential.functions)
+        return credential.environment_status
 
     async def _connect(self, stream: Stream, join: Join, bearer: Bearer) -> Node:
         assert bearer.credential_id is not None  # noqa: S101 - checked with the credential
         identifier = new_id()
         node = Node(
             id=identifier, environment_id=bearer.environment_id, credential_id=bearer.credential_id,
-            name=node_name(join, identifier), tags=join.tags, functions=join.functions, max_in_flight=join.max_in_flight,
-            stream=stream, frames=join.frames, declared=join.declared, sdk=join.sdk, version=join.version, tenant=bearer.tenant,
+            name=node_name(join, identifier), tags=join.tags, functions=join.functions,
+            max_in_flight=join.max_in_flight, stream=stream, frames=join.frames, declared=join.declared, sdk=join.sdk,
+            version=join.version, tenant=bearer.tenant,
         )  # fmt: skip
-        territory = self._fleet.territories.get(bearer.environment_id)
-        if territory is None:
+        while True:
             territory = self._fleet.territory(bearer.environment_id)
             await self._watcher.enter(territory)
+            if self._fleet.territories.get(bearer.environment_id) is territory:  # its last node may have left meanwhile
+                break
         node.heard_at = node.reported_at = time.monotonic()
         self._fleet.connect(node)
         stream.on_close = lambda: self.detach(node, stream.closed_because, left=False)
@@ -250,7 +257,7 @@ class Service:
                 await asyncio.sleep(0)
 
     def detach(self, node: Node, reason: str, *, left: bool) -> None:
-        """The stream is over: the node is gone from the fleet, its attempts have their grace. Again: changes nothing."""
+        """The stream is over: the node leaves the fleet, its attempts have their grace. Again: changes nothing."""
         if self._fleet.nodes.get(node.id) is not node:
             return
         last = self._fleet.disconnect(node)

@@ -1,7 +1,8 @@
 """Makes ends durable, in batches: one statement under way of each kind, what comes meanwhile shares the next.
 
-Responsible for sending endings and retries to the ledger until it answers, and for saying which were accepted. Refuses to
-decide anything about a job: that is done before (`relay.running`), and the fence is the database's (decision 12a).
+Responsible for sending endings and retries to the ledger until it answers, and for saying which were accepted.
+Refuses to decide anything about a job: that is done before (`relay.running`), and the fence is the database's
+(decision 12a).
 """
 
 import asyncio
@@ -136,3 +137,6 @@ class _Lane:
                     return [settled for item in items for settled in await self._decide(session, [item])]
                 else:
                     return []
+            except Exception:  # noqa: BLE001 - a full disk, a lock: an answer is kept until the ledger takes it
+                _log.exception("settlement.delayed", attempts=len(items))
+                await asyncio.sleep(RETRY_SECONDS)

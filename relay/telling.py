@@ -97,8 +97,8 @@ class Publisher:
             return
         try:
             await watch.keep_logs(self._database, rows)
-        except WaypostError as error:
-            _log.warning("log.delayed", chunks=len(rows), error=error.code)
+        except Exception as error:  # noqa: BLE001 - whatever the database says, it is told again
+            _log.warning("log.delayed", chunks=len(rows), error=str(error))
             self._rows = rows + self._rows
 
     def _chunk(self, attempt: Attempt) -> LogRow:

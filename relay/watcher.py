@@ -1,10 +1,12 @@
 """Learns of work and orders: by messages at once, and by looking every few seconds because messages can be lost.
 
-One channel an environment, subscribed while a node of it is here. Nothing is decided here: wakes go to the claimer, cancels
-to the running attempts, drains to the departures.
+One channel an environment, subscribed while a node of it is here. Nothing is decided here: wakes go to the claimer,
+cancels to the running attempts, drains to the departures.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -22,9 +24,9 @@ from relay.running import Running
 from storage.postgres.database import Database
 from storage.postgres.fleet import watch
 from storage.valkey.client import Subscription, Valkey
-from waypost.errors import WaypostError
 
 WATCH_SECONDS = 5.0
+SETTLED_DOWN_SECONDS = 6.0  # what a lost claim leased is older than this when it is looked for
 ROUTE_OVERLAP = 1_000  # route ids may commit out of order; this many are read again
 CHANNEL_PREFIX = "wp:env:"
 
@@ -73,11 +75,15 @@ class Watcher:
     # --- environments come and go with their nodes
 
     async def enter(self, territory: Territory) -> None:
-        """A first node of an environment is here: listen, then read what may have been said before."""
-        if self._subscription is not None:
-            await self._subscription.add([wake.environment_channel(territory.environment_id)])
-        territory.paused = await watch.pauses(self._database, territory.environment_id)
-        territory.learn(await watch.routes(self._database, [territory.environment_id]))
+        """A first node of an environment is here: listen, then read what was said before. Once a territory."""
+        async with territory.entering:
+            if territory.entered:
+                return
+            if self._subscription is not None:
+                await self._subscription.add([wake.environment_channel(territory.environment_id)])
+            territory.paused = await watch.pauses(self._database, territory.environment_id)
+            territory.learn(await watch.routes(self._database, [territory.environment_id]))
+            territory.entered = True
 
     def leave(self, environment_id: UUID) -> None:
         if self._subscription is not None:
@@ -142,14 +148,21 @@ class Watcher:
         self._claimer.wake(territory.environment_id, [queue for queue in queues if queue[0] in territory.served])
 
     def _on_reconnect(self) -> None:
+        """Messages may have been missed: of new routes too."""
         self._look_now.set()
         for territory in self._fleet.territories.values():
-            self.look_for_work(territory.environment_id, list(territory.served))
+            self._spawn(self._catch_up(territory))
+
+    async def _catch_up(self, territory: Territory) -> None:
+        territory.learn(await watch.routes(self._database, [territory.environment_id]))
+        await self._poll(territory.environment_id, list(territory.served))
 
     # --- looking
 
     async def run_slow_poll(self) -> None:
-        """Every few seconds: new routes, and queues that hold work though nobody woke us. The low marks are forgotten."""
+        """Every few seconds: new routes, and queues that hold work though nobody woke us. The low marks are
+        forgotten.
+        """
         newest = 0
         while True:
             await asyncio.sleep(self._slow_poll_seconds)
@@ -157,8 +170,8 @@ class Watcher:
                 newest = await self._learn_newer(newest)
                 for territory in tuple(self._fleet.territories.values()):
                     await self._poll(territory.environment_id, list(territory.served))
-            except WaypostError as error:
-                _log.warning("poll.failed", error=error.code)
+            except Exception as error:  # noqa: BLE001 - whatever the database says, it is asked again
+                _log.warning("poll.failed", error=str(error))
 
     async def _learn_newer(self, newest: int) -> int:
         territories = dict(self._fleet.territories)
@@ -180,24 +193,20 @@ class Watcher:
     async def run_watch(self) -> None:
         """Every few seconds, and when told to: everything that stands against what this relay does."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look_now.wait(), WATCH_SECONDS)
-            except TimeoutError:
-                pass
             self._look_now.clear()
             try:
                 await self.look()
-            except WaypostError as error:
-                _log.warning("watch.failed", error=error.code)
+            except Exception as error:  # noqa: BLE001 - as above
+                _log.warning("watch.failed", error=str(error))
 
     async def look(self) -> None:
         """One look at cancels, drains, revocations, statuses and pauses."""
         session, environments = self.session, list(self._fleet.territories)
         if session is None:
             return
-        if self._claimer.suspicious:
-            self._claimer.suspicious = False
-            await self._reclaim(session)
+        await self._reclaim(session)
         credentials = {node.credential_id for node in self._fleet.nodes.values()}
         orders = await watch.orders(self._database, session, environments, list(credentials))
         for job_id in orders.cancels:
@@ -210,10 +219,15 @@ class Watcher:
             self._apply(environment_id, orders.statuses.get(environment_id, "deleted"), orders.paused[environment_id])
 
     async def _reclaim(self, session: int) -> None:
-        """A claim's answer was lost: compare what the ledger says we hold with what runs here."""
+        """A claim's answer was lost a while ago: compare what the ledger says we hold with what runs here."""
+        lost_at = self._claimer.suspicious_at
+        if lost_at is None or time.monotonic() - lost_at < SETTLED_DOWN_SECONDS:
+            return
         held = await watch.held(self._database, session)
         keys = await self._claimer.load_keys({lease.environment_id for lease in held})
         self._running.reclaim(held, session, keys)
+        if self._claimer.suspicious_at == lost_at:
+            self._claimer.suspicious_at = None
 
     def _apply(self, environment_id: UUID, status: str, paused: frozenset[str]) -> None:
         territory = self._fleet.territories.get(environment_id)
@@ -254,5 +268,5 @@ async def _guarded(work: Awaitable[None]) -> None:
     """What fails here is found again by the slow poll."""
     try:
         await work
-    except WaypostError as error:
-        _log.warning("watch.failed", error=error.code)
+    except Exception as error:  # noqa: BLE001 - as above
+        _log.warning("watch.failed", error=str(error))

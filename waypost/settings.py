@@ -118,7 +118,7 @@ SETTINGS: dict[str, Setting] = {
     "slow_poll_seconds": Setting(_seconds, "how often a relay looks at its queues without being woken", "5"),
     "probe_seconds": Setting(_seconds, "how often a relay probes each node; three silent times end its stream", "10"),
     "write_stall_seconds": Setting(_seconds, "how long one write may wait for a node that does not read", "10"),
-    "node_grace_seconds": Setting(_seconds, "how long a lost node's attempts wait to be heard of on a new stream", "10"),
+    "node_grace_seconds": Setting(_seconds, "how long a lost node's attempts wait for word on a new stream", "10"),
     "drain_seconds": Setting(_seconds, "how long a relay that stops waits for what runs", "30"),
     "public_url": Setting(_http, "the API's address as clients are told it"),
     "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),

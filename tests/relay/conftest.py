@@ -1,16 +1,12 @@
 """Fixtures of the relay's tests: one PostgreSQL and one Valkey for all of them, an environment and relays for each."""
 
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-sys.path.insert(0, str(Path(__file__).parent))  # --import-mode=importlib adds no folder for the modules beside the tests
-
-from ground import Environment, Ground, RelayProcess
+from tests.relay.ground import Environment, Ground, RelayProcess
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -34,9 +34,20 @@ def frame_event(frame: NodeFrame) -> bytes:
 class FakeNode:
     """One stream. `answer` is called for each assignment and gives result bytes, a Failure, or None (no answer)."""
 
-    def __init__(self, address: str, token: str | None, answer: Callable[[Any], Any] | None = None) -> None:
-        self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self.call = self.channel.stream_stream(METHOD)(metadata=(("authorization", f"Bearer {token}"),) if token else ())
+    def __init__(
+        self,
+        address: str,
+        token: str | None,
+        answer: Callable[[Any], Any] | None = None,
+        certificate: bytes | None = None,
+    ) -> None:
+        if certificate is None:
+            self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(certificate), options=OPTIONS)
+        self.call = self.channel.stream_stream(METHOD)(
+            metadata=(("authorization", f"Bearer {token}"),) if token else ()
+        )
         self.answer = answer
         self.events: asyncio.Queue[Any] = asyncio.Queue()
         self.assigned: asyncio.Queue[Any] = asyncio.Queue()

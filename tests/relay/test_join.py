@@ -10,11 +10,11 @@ from uuid import UUID
 import grpc
 import grpc.aio
 import pytest
-from fake_node import FakeNode, text_event
-from ground import Environment, RelayProcess, until
 from waypost_contracts import cloudevents_pb2
 
 from jobs import wake
+from tests.relay.fake_node import FakeNode, text_event
+from tests.relay.ground import Environment, RelayProcess, until
 
 
 async def refused(relay: RelayProcess, token: str | None, first: bytes) -> tuple[str, str]:
@@ -29,9 +29,13 @@ async def refused(relay: RelayProcess, token: str | None, first: bytes) -> tuple
 JOIN = text_event("CalculationMemberJoinEvent", {"tags": ["gpu"]})
 
 
-async def test_a_node_with_a_good_token_is_greeted_with_its_tenant(relay: RelayProcess, environment: Environment) -> None:
+async def test_a_node_with_a_good_token_is_greeted_with_its_tenant(
+    relay: RelayProcess, environment: Environment
+) -> None:
     """Greet first, with memberId, joinedLegalEntityId and success."""
-    node = await FakeNode(relay.address, environment.token(await environment.credential())).join(["text.count"], ["gpu"])
+    node = await FakeNode(relay.address, environment.token(await environment.credential())).join(
+        ["text.count"], ["gpu"]
+    )
     assert node.greeting["joinedLegalEntityId"] == str(environment.id)
     assert node.greeting["success"] is True
     assert node.member_id
@@ -76,8 +80,10 @@ async def test_a_probe_has_an_id_of_its_own_and_its_acknowledgement_gives_the_ro
     await node.close()
 
 
-async def test_a_silent_node_is_cut_and_one_that_only_answers_is_not(start_relay: Any, environment: Environment) -> None:
-    """Three probes without a sign of life end the stream with DEADLINE_EXCEEDED; any inbound event is a sign of life."""
+async def test_a_silent_node_is_cut_and_one_that_only_answers_is_not(
+    start_relay: Any, environment: Environment
+) -> None:
+    """Three silent probes end the stream with DEADLINE_EXCEEDED; any inbound event is a sign of life."""
     relay = await start_relay(WAYPOST_PROBE_SECONDS="0.3")
     token = environment.token(await environment.credential())
     silent, talking = FakeNode(relay.address, token), FakeNode(relay.address, token)
@@ -180,7 +186,9 @@ async def test_deleting_a_credential_cuts_its_streams_within_five_seconds(
     """By the message at once, without it by the relay's own look; a new join is refused."""
     credential = await environment.credential()
     node = await FakeNode(relay.address, environment.token(credential)).join(["f"])
-    await environment.ground.admin.execute("update control.node_credential set deleted_at = now() where id = $1", credential)
+    await environment.ground.admin.execute(
+        "update control.node_credential set deleted_at = now() where id = $1", credential
+    )
     if told:
         environment.publish(wake.RevokeCredential(credential))
     began = time.monotonic()
@@ -194,7 +202,9 @@ async def test_deleting_an_environment_cuts_its_streams(relay: RelayProcess, env
     """And nobody joins it any more."""
     token = environment.token(await environment.credential())
     node = await FakeNode(relay.address, token).join(["f"])
-    await environment.ground.admin.execute("update control.environment set status = 'deleting' where id = $1", environment.id)
+    await environment.ground.admin.execute(
+        "update control.environment set status = 'deleting' where id = $1", environment.id
+    )
     environment.publish(wake.EnvironmentClosed())
     assert (await node.status())[0] == "UNAUTHENTICATED"
     await node.close()
@@ -210,14 +220,19 @@ async def test_entity_operations_are_not_available_and_need_a_token(
         for name in ("entityManage", "entitySearch", "entityModelManage"):
             call = channel.unary_unary(f"/org.cyoda.cloud.api.grpc.CloudEventsService/{name}")
             assert await call(b"").code() == grpc.StatusCode.UNAUTHENTICATED
-            assert await call(b"", metadata=(("authorization", f"Bearer {token}"),)).code() == grpc.StatusCode.UNIMPLEMENTED
+            assert (
+                await call(b"", metadata=(("authorization", f"Bearer {token}"),)).code()
+                == grpc.StatusCode.UNIMPLEMENTED
+            )
 
 
 async def test_a_node_that_closes_its_side_is_answered_ok_and_its_row_says_so(
     relay: RelayProcess, environment: Environment
 ) -> None:
     """A clean half-close ends OK; control.node keeps when and why."""
-    node = await FakeNode(relay.address, environment.token(await environment.credential())).join(["f"], ["gpu", "n=2"], name="n1")
+    node = await FakeNode(relay.address, environment.token(await environment.credential())).join(
+        ["f"], ["gpu", "n=2"], name="n1"
+    )
 
     async def row() -> Any:
         return await environment.ground.admin.fetchrow("select * from control.node where id = $1", UUID(node.member_id))

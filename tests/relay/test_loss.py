@@ -4,16 +4,23 @@ import asyncio
 import signal
 import time
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import grpc.aio
 import pytest
-from fake_node import FakeNode, frame_event
-from ground import Environment, RelayProcess, free_port, until
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from waypost_contracts.cloudevents_pb2 import CloudEvent
 from waypost_contracts.waypost_frame_pb2 import Finished, NodeFrame, Started
 
+from tests.relay.fake_node import FakeNode, frame_event
+from tests.relay.ground import Environment, RelayProcess, free_port, until
 from waypost.job.model import End, Outcome
 
 ECHO = lambda assignment: assignment.payload or b"null"  # noqa: E731
@@ -161,13 +168,17 @@ async def _gone(node: FakeNode) -> bool:
 async def test_a_relay_that_was_stopped_past_its_lease_has_its_answers_refused(
     start_relay: Any, environment: Environment
 ) -> None:
-    """SIGSTOP, the lease runs out and is swept, SIGCONT: the result of the lapsed attempt is refused, the next counts."""
+    """SIGSTOP, the lease runs out and is swept, SIGCONT: the result of the lapsed attempt is refused, the next
+    counts.
+    """
     relay = await start_relay("relay-stopped")
     node = await connect(relay, environment)
     [job] = await environment.submit("f")
     first = await node.assigned.get()
     relay.process.send_signal(signal.SIGSTOP)
-    await environment.ground.admin.execute("update control.session set lease_until = now() where process = 'relay-stopped'")
+    await environment.ground.admin.execute(
+        "update control.session set lease_until = now() where process = 'relay-stopped'"
+    )
     await environment.ground.ledger_as_worker().sweep_lost()
     relay.process.send_signal(signal.SIGCONT)
     await node.finish(first, b'"stale"')
@@ -276,7 +287,9 @@ async def test_a_frame_of_a_hundred_mebibytes_is_read_and_one_above_ends_the_str
 
 
 async def test_a_node_that_never_reads_is_evicted_and_delays_nobody(start_relay: Any, environment: Environment) -> None:
-    """Its stream fills up, its write stalls past the limit, its attempts go to a node that reads; that one never waits."""
+    """Its stream fills up, its write stalls past the limit, its attempts go to a node that reads; that one never
+    waits.
+    """
     relay = await start_relay(WAYPOST_WRITE_STALL_SECONDS="1", WAYPOST_NODE_GRACE_SECONDS="0.2")
     deaf = FakeNode(relay.address, environment.token(await environment.credential()))
     deaf.deaf.set()
@@ -298,3 +311,117 @@ async def test_a_node_that_never_reads_is_evicted_and_delays_nobody(start_relay:
     await reading.close()
     deaf.call.cancel()
     await deaf.channel.close()
+
+
+# --- servers
+
+
+async def test_database_connections_cut_under_load_lose_no_job(start_relay: Any, environment: Environment) -> None:
+    """A claim whose answer was lost is found in the ledger and tried again; every job ends exactly once."""
+    relay = await start_relay("relay-cut", WAYPOST_SLOW_POLL_SECONDS="0.5")
+    node = await connect(relay, environment, ECHO, max_in_flight=32)
+    admin = environment.ground.admin
+    jobs: list[UUID] = []
+    cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'relay-cut'"
+    for _ in range(8):
+        jobs += await environment.submit("f", 1, count=100)
+        await admin.fetchval(cut)
+        await asyncio.sleep(0.05)
+
+    async def all_ended() -> bool:
+        query = "select count(*) from control.job_end where environment_id = $1"
+        return bool(await admin.fetchval(query, environment.id) == len(jobs))
+
+    await until(all_ended, 40)
+    assert await admin.fetchval("select count(*) from control.lease where environment_id = $1", environment.id) == 0
+    states = await admin.fetch("select distinct state from control.job_end where environment_id = $1", environment.id)
+    assert [row["state"] for row in states] == [End.COMPLETED]
+    await node.close()
+
+
+async def test_a_claim_whose_answer_was_lost_is_tried_again(start_relay: Any, environment: Environment) -> None:
+    """A lease of ours that no attempt stands for, after a claim failed: the job runs as its next attempt."""
+    relay = await start_relay("relay-lost", WAYPOST_SLOW_POLL_SECONDS="0.5")
+    node = await connect(relay, environment, ECHO)
+    [job] = await environment.submit("f", wake_up=False, selectors=["never"])  # nobody here satisfies it
+    admin = environment.ground.admin
+    take = (
+        "with gone as (delete from control.ready where job_id = $1 returning *)"
+        " insert into control.lease"
+        " (job_id, attempt_id, session, environment_id, route, rank, key, number, node, started_at)"
+        " select job_id, 77, (select id from control.session where process = 'relay-lost'), environment_id, route,"
+        " rank, key, number + 1, $2, now() - interval '1 minute' from gone"
+    )
+    await admin.execute(take, job, UUID(node.member_id))
+    await admin.execute("revoke delete on control.ready from waypost_relay")
+    try:
+        await environment.submit("f")
+        await asyncio.sleep(1)  # the claim fails
+    finally:
+        await admin.execute("grant delete on control.ready to waypost_relay")
+
+    async def recorded() -> Any:
+        return [attempt["outcome"] for attempt in await environment.attempts(job)]
+
+    assert await until(recorded) == [Outcome.LOST]
+    await node.close()
+
+
+async def test_a_restart_of_valkey_is_noticed_and_work_goes_on_being_pushed(
+    start_relay: Any, environment: Environment
+) -> None:
+    """After the reconnect messages arrive again, and what came meanwhile was looked for at once."""
+    ground = environment.ground
+    relay = await start_relay(WAYPOST_SLOW_POLL_SECONDS="3600")
+    node = await connect(relay, environment, ECHO)
+    assert ground.valkey_process is not None
+    ground.valkey_process.kill()
+    ground.valkey_process.wait(10)
+    [job] = await environment.submit("f")
+    ground.start_valkey()
+    assert (await environment.end(job))["state"] == End.COMPLETED
+
+    async def connected() -> bool:
+        return bool(ground.valkey.connected)
+
+    await until(connected)
+    [job] = await environment.submit("f")
+    assert (await environment.end(job, 5))["state"] == End.COMPLETED
+    await node.close()
+
+
+async def test_with_a_certificate_nodes_connect_by_tls_only(
+    start_relay: Any, environment: Environment, tmp_path: Path
+) -> None:
+    """A node that trusts it is greeted; a plaintext one gets nowhere."""
+    certificate, key = make_certificate(tmp_path)
+    relay = await start_relay(WAYPOST_RELAY_TLS_CERT=str(certificate), WAYPOST_RELAY_TLS_KEY=str(key))
+    token = environment.token(await environment.credential())
+    port = relay.address.rsplit(":", 1)[1]
+    trusting = FakeNode(f"localhost:{port}", token, certificate=certificate.read_bytes())
+    await trusting.join(["f"])
+    await trusting.close()
+    plain = FakeNode(relay.address, token)
+    with pytest.raises((EOFError, grpc.aio.AioRpcError)):
+        await plain.join(["f"])
+    assert (await plain.status())[0] == "UNAVAILABLE"
+    await plain.close()
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now - timedelta(minutes=1)).not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths

@@ -6,11 +6,11 @@ import time
 from uuid import UUID
 
 import msgspec
-from fake_node import FakeNode
-from ground import Environment, RelayProcess, until
 from waypost_contracts.waypost_frame_pb2 import Failure, LogLine, Progress, Started
 
 from jobs import wake
+from tests.relay.fake_node import FakeNode
+from tests.relay.ground import Environment, RelayProcess, until
 from waypost.job.model import Backoff, End, Outcome, Policy, RetryPolicy
 
 ECHO = lambda assignment: assignment.payload or b"null"  # noqa: E731
@@ -23,7 +23,9 @@ async def connect(relay: RelayProcess, environment: Environment, answer: object 
 
 async def test_a_job_runs_on_a_node_and_its_exact_result_is_kept(relay: RelayProcess, environment: Environment) -> None:
     """Payload and result are carried exactly; the end says completed, by this node, in the first attempt."""
-    node = await connect(relay, environment, lambda a: b'{"n":12.50,"big":1' + b"0" * 40 + b"}", functions=["text.count"])
+    node = await connect(
+        relay, environment, lambda a: b'{"n":12.50,"big":1' + b"0" * 40 + b"}", functions=["text.count"]
+    )
     [job] = await environment.submit("text.count", {"text": "a b"})
     end = await environment.end(job)
     assert (end["state"], end["outcome"], end["number"]) == (End.COMPLETED, Outcome.COMPLETED, 1)
@@ -46,7 +48,9 @@ async def test_selectors_decide_which_node_runs_a_job(relay: RelayProcess, envir
         await node.close()
 
 
-async def test_the_node_with_the_most_free_slots_gets_the_next_job(relay: RelayProcess, environment: Environment) -> None:
+async def test_the_node_with_the_most_free_slots_gets_the_next_job(
+    relay: RelayProcess, environment: Environment
+) -> None:
     """Three nodes, one with more room: work goes there until they are level, and never beyond anybody's slots."""
     wide = await connect(relay, environment, functions=["f"], max_in_flight=4)
     narrow = [await connect(relay, environment, functions=["f"], max_in_flight=2) for _ in range(2)]
@@ -121,7 +125,9 @@ async def test_a_failure_marked_not_retryable_ends_the_job(relay: RelayProcess, 
     await node.close()
 
 
-async def test_an_answer_that_breaks_a_rule_fails_the_job_for_good(relay: RelayProcess, environment: Environment) -> None:
+async def test_an_answer_that_breaks_a_rule_fails_the_job_for_good(
+    relay: RelayProcess, environment: Environment
+) -> None:
     """No JSON, not UTF-8, over 1 MiB: each has a code of its own."""
     answers = {"a": b"{nope", "b": b'"\xff"', "c": b'"' + b"x" * (1 << 20) + b'"'}
     node = await connect(relay, environment, lambda a: answers[json.loads(a.payload)], functions=["f"])
@@ -133,7 +139,9 @@ async def test_an_answer_that_breaks_a_rule_fails_the_job_for_good(relay: RelayP
     await node.close()
 
 
-async def test_a_cancel_reaches_the_node_and_its_word_ends_the_job(relay: RelayProcess, environment: Environment) -> None:
+async def test_a_cancel_reaches_the_node_and_its_word_ends_the_job(
+    relay: RelayProcess, environment: Environment
+) -> None:
     """The node is told with its grace; when it gives up, the job is canceled, not retried."""
     node = await connect(relay, environment, functions=["f"])
     [job] = await environment.submit("f")
@@ -164,7 +172,9 @@ async def test_a_canceled_job_is_ended_after_its_grace_whatever_the_node_does(
     await node.finish(assignment, b"1")
     refused = await asyncio.wait_for(node.settled.get(), 10)
     assert (refused.accepted, refused.reason) == (False, "attempt_not_current")
-    assert (await asyncio.wait_for(node.assigned.get(), 10)).job_id == other.bytes  # its slot was kept until it answered
+    assert (
+        await asyncio.wait_for(node.assigned.get(), 10)
+    ).job_id == other.bytes  # its slot was kept until it answered
     await node.close()
 
 
@@ -214,7 +224,9 @@ async def test_progress_and_logs_reach_listeners_and_logs_are_kept_sealed(
     [job] = await environment.submit("f")
     a = (await node.assigned.get()).attempt_id
     lines = [LogLine(attempt_id=a, at_ms=5, level="info", message=f"line {n}") for n in range(3)]
-    await node.frame(started=[Started(attempt_id=a)], progress=[Progress(attempt_id=a, fraction=0.5, message="half")], log=lines)
+    await node.frame(
+        started=[Started(attempt_id=a)], progress=[Progress(attempt_id=a, fraction=0.5, message="half")], log=lines
+    )
     kinds = {type(await asyncio.wait_for(heard.get(), 10)).__name__ for _ in range(5)}
     assert kinds == {"States", "LogLine", "Progress"}
 
@@ -233,7 +245,9 @@ async def test_progress_and_logs_reach_listeners_and_logs_are_kept_sealed(
     await node.close()
 
 
-async def test_a_paused_function_is_not_claimed_until_it_is_resumed(relay: RelayProcess, environment: Environment) -> None:
+async def test_a_paused_function_is_not_claimed_until_it_is_resumed(
+    relay: RelayProcess, environment: Environment
+) -> None:
     """The pause is a row; the message only says to look."""
     node = await connect(relay, environment, ECHO, functions=["f", "g"])
     admin = environment.ground.admin

@@ -1,4 +1,6 @@
-"""What a relay looks up every few seconds because the message about it can be lost: routes, pauses, orders, revocations."""
+"""What a relay looks up every few seconds because the message about it can be lost: routes, pauses, orders,
+revocations.
+"""
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
@@ -26,7 +28,8 @@ async def orders(database: Database, session: int, environments: Sequence[UUID],
     """One look at all of it, in one transaction."""
     async with database.unit() as connection:
         cancels = await connection.fetch(
-            "select c.job_id from control.cancel_request c join control.lease l on l.job_id = c.job_id where l.session = $1",
+            "select c.job_id from control.cancel_request c join control.lease l on l.job_id = c.job_id"
+            " where l.session = $1",
             session,
         )
         drains = await connection.fetch(
@@ -115,6 +118,7 @@ async def keep_logs(database: Database, rows: Sequence[tuple[UUID, UUID, int, in
     async with database.unit() as connection:
         await connection.execute(
             "insert into control.job_log (environment_id, job_id, number, sequence, lines)"
-            " select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::bytea[]) on conflict do nothing",
+            " select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::bytea[])"
+            " on conflict do nothing",
             *columns,
         )
