@@ -66,7 +66,11 @@ class Edge:
             _log.error("stream.failed", path=exchange.path, request_id=exchange.request_id, exc_info=error)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
-        await exchange.send(answer_for(exchange, error), send)
+        answer = answer_for(exchange, error)
+        if answer.status == 413:
+            await exchange.send_early(answer, send)
+        else:
+            await exchange.send(answer, send)
 
 
 def _submission(exchange: Exchange) -> tuple[str, str, str] | None:

@@ -5,6 +5,7 @@ answer carries. Refuses a body over the cap before it is read, and a client that
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 
 MAX_BODY_BYTES = 4 << 20  # native contract §1
+MAX_DISCARDED_BYTES = 32 << 20  # of a body that is refused, so that its sender gets to read the refusal
+DISCARD_SECONDS = 5.0
 BODY_SECONDS = 30.0  # for the whole body: 4 MiB in it is 140 kB/s
 
 Receive = Callable[[], Awaitable[Any]]
@@ -131,6 +134,24 @@ class Exchange:
         """Write the whole answer."""
         await self.start(answer.status, answer.kind, answer.headers, send, len(answer.body))
         await send({"type": "http.response.body", "body": answer.body})
+
+    async def send_early(self, answer: Answer, send: Send) -> None:
+        """Write the whole answer while the body still comes, then throw away some of it.
+
+        Most clients read only when they have sent everything; closing at once would show them a reset instead. No
+        length is announced: an answer that is complete ends the connection, whatever is still on its way.
+        """
+        await self.start(answer.status, answer.kind, answer.headers, send, None)
+        await send({"type": "http.response.body", "body": answer.body, "more_body": True})
+        left = MAX_DISCARDED_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while left > 0:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        break
+                    left -= len(message.get("body", b""))
+        await send({"type": "http.response.body", "body": b""})
 
     async def start(
         self, status: int, kind: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send, length: int | None

@@ -32,7 +32,7 @@ STATUS: dict[Category, int] = {
     Category.UNAVAILABLE: 503,
     Category.TIMEOUT: 504,
 }
-_CLOSE = frozenset({Category.TOO_LARGE, Category.SLOW})  # part of the body may still be on its way
+_CLOSE = frozenset({Category.SLOW})  # the rest of the body is not waited for
 
 # Words of RFC 6749 §5.2, where our category has one.
 _OAUTH = {

@@ -39,8 +39,9 @@ from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import OK
 from waypost.tenancy.model import Environment, Status
 
-# Wrong client secrets: a burst of twenty, then one every three seconds, per client id and per address.
-FAILURE_RATE, FAILURE_BURST = 1 / 3, 20
+# Wrong client secrets: rate a second and burst, per client id, and per address (many nodes can share one).
+CLIENT_FAILURES = (1 / 3, 20)
+ADDRESS_FAILURES = (2.0, 200)
 
 
 class Services:
@@ -63,7 +64,8 @@ class Services:
         self.feed = Feed(valkey)
         self.admission = Admission(database)
         self.rates = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
-        self.failures = RateLimit(FAILURE_RATE, FAILURE_BURST)
+        self.client_failures = RateLimit(*CLIENT_FAILURES)
+        self.address_failures = RateLimit(*ADDRESS_FAILURES)
         self.in_progress = 0  # requests
         self.idle = asyncio.Event()  # none in progress
         self.idle.set()
@@ -119,7 +121,7 @@ class Services:
             raise errors.conflict(
                 "environment_not_ready",
                 f"The environment is {environment.status}; its status and steps say what it waits for.",
-                status=environment.status.value,
+                environment_status=environment.status.value,
             )
 
     @asynccontextmanager

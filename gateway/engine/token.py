@@ -77,8 +77,9 @@ def _basic(header: str | None) -> tuple[str, str]:
 
 
 async def _client(call: Call, client_id: str, secret: str) -> KeptCredential:
-    failures, culprits = call.services.failures, (("client", client_id[:64]), ("address", call.exchange.address))
-    for culprit in culprits:
+    services = call.services
+    culprits = ((services.client_failures, client_id[:64]), (services.address_failures, call.exchange.address))
+    for failures, culprit in culprits:
         if failures.empty(culprit):
             raise limited(failures.wait_seconds(culprit))
     kept = None
@@ -86,7 +87,7 @@ async def _client(call: Call, client_id: str, secret: str) -> KeptCredential:
         async with call.services.database.unit() as connection:
             kept = await find_credential(connection, client_id)
     if not same_secret(secret, kept.secret_hash if kept else _NOBODY) or kept is None:
-        for culprit in culprits:
+        for failures, culprit in culprits:
             failures.take(culprit)
         raise _refused("The client is not known, or its secret is wrong.")
     return kept

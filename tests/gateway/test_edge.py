@@ -19,7 +19,8 @@ INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 async def raw(own: OwnGateway, head: str, *pieces: bytes, pause: float = 0.0) -> bytes:
     """Everything that a hand-written request gets back until the server closes, at most 10 s."""
     reader, writer = await asyncio.open_connection(own.host, own.port)
-    writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
+    end = b"" if pieces and not head.startswith("POST") else b"\r\n\r\n"  # a GET's pieces go on with its head
+    writer.write(head.replace("\n", "\r\n").encode() + end)
     answer = b""
 
     async def drip() -> None:
@@ -186,6 +187,19 @@ async def test_a_body_that_drips_is_cut_off(
     assert b'"code":"request_timeout"' in answer
 
 
+async def test_a_head_that_drips_is_cut_off(make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection is closed at the deadline of the head; so is one on which nothing is ever sent."""
+    monkeypatch.setattr("gateway.process.HEADER_SECONDS", 1)
+    async with make_gateway() as own:
+        began = asyncio.get_running_loop().time()
+        dripping = raw(own, "GET /healthz HTTP/1.1\nHost: x\nX-A: b", *[b"x"] * 40, pause=0.1)
+        assert await dripping == b""
+        reader, writer = await asyncio.open_connection(own.host, own.port)
+        assert await reader.read() == b""
+        writer.close()
+        assert asyncio.get_running_loop().time() - began < 8
+
+
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
     own_gateway: OwnGateway, shared_environment: Any, platform: Any
 ) -> None:
@@ -243,3 +257,20 @@ def test_the_answers_of_unexpected_faults_name_the_request_and_nothing_else() ->
     assert json.loads(answer.body)["code"] == "internal_error"
     assert one.request_id.encode() in answer.body
     assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "chunked"])
+async def test_an_ordinary_client_gets_to_read_the_refusal(
+    client: httpx.AsyncClient, shared_environment: Any, announced: bool
+) -> None:
+    """One that reads only when it has sent everything sees 413, not a reset; the next request is served."""
+    body = b" " * (6 << 20)
+
+    async def pieces() -> Any:
+        for start in range(0, len(body), 1 << 16):
+            yield body[start : start + (1 << 16)]
+
+    for _ in range(3):
+        answer = await client.post(f"{shared_environment.path}/jobs", content=body if announced else pieces())
+        assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large")
+    assert (await client.get("/healthz")).status_code == 200

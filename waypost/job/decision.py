@@ -104,7 +104,7 @@ def admit(environment_status: str, waiting: int, limit: int | None, count: int =
         raise conflict(
             "environment_not_ready",
             f"The environment is {environment_status} and takes no jobs; its status and steps say what it waits for.",
-            status=environment_status,
+            environment_status=environment_status,  # `status` is the problem document's own
         )
     if limit is not None and waiting + count > limit:
         raise WaypostError(
