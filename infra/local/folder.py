@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 import waypost
+from infra.local.privilege import server_user
 from infra.local.problem import ExitCode, LocalError
 
 LAYOUT = 1
@@ -54,11 +55,12 @@ class DataFolder:
     @property
     def socket_dir(self) -> Path:
         """Where the unix sockets lie: in the folder, or a short path where its own would be too long for one."""
-        own = self.root / "run"
-        if len(os.fsencode(own)) <= _MAX_SOCKET_FOLDER_BYTES:
-            return own
-        name = hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"waypost-{name}"
+        name = f"waypost-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:16]}"
+        elsewhere = Path("/tmp") / name  # noqa: S108 - checked to be ours before it is used
+        for place in (self.root / "run", Path(tempfile.gettempdir()) / name):
+            if len(os.fsencode(place)) <= _MAX_SOCKET_FOLDER_BYTES:
+                return place
+        return elsewhere
 
     @property
     def secrets(self) -> Path:
@@ -189,7 +191,9 @@ class DataFolder:
             return
         place.mkdir(mode=0o700, exist_ok=True)
         status = place.lstat()
-        if place.is_symlink() or (os.geteuid() != 0 and status.st_uid != os.geteuid()):
+        user = server_user()
+        owners = {os.geteuid()} | ({user.pw_uid} if user else set())
+        if place.is_symlink() or status.st_uid not in owners:
             raise LocalError(f"{place}, where the sockets should lie, belongs to somebody else: remove it.")
 
 
