@@ -4,8 +4,8 @@ Responsible for what happens to an attempt between claim and settlement: its tim
 loss of its stream, its answer. Whoever decides first wins; everything after is refused. Refuses to touch the
 database: it puts decisions into `relay.settlement` and says what happened through `Telling`.
 
-Profile at saturation: 32-42 µs a job in the whole relay, sealed; the largest parts are `_start_one` (a fifth), the two
-AES-GCM calls and random nonces (a tenth), building the frames (a tenth), and socket writes.
+Profile at saturation (two nodes of 256 slots, 60,000 jobs of 150 bytes): 32-42 µs of CPU a job in the whole relay,
+sealed; by cProfile 17 % `_start_one`, 11 % asyncpg, 10 % `settled`, 6 % sealing and opening, 6 % socket writes.
 """
 
 import asyncio

