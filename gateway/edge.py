@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.services import Services
 
 _log = get_logger("gateway.edge")
+_NAME = SUBMIT.name
 _FIXED = ["", "orgs", "projects", "environments"]  # every other part of a submission's path
 
 
@@ -54,7 +55,7 @@ class Edge:
 
     async def _submit(self, exchange: Exchange, parts: tuple[str, str, str]) -> Any:
         services = self._services
-        exchange.name = SUBMIT.name
+        exchange.name = _NAME
         parameters = dict(zip(("org", "project", "environment"), parts, strict=True))
         principal = await services.authenticate(exchange)
         place = await find_place(services, principal, parameters)

@@ -194,9 +194,11 @@ def read_query(text: bytes, declared: Iterable[Parameter]) -> dict[str, list[str
 def bind(services: "Services", declared: Endpoint) -> HTTPRouteHandler:
     """The Litestar handler of an endpoint."""
 
+    name = declared.name
+
     async def handle(request: Request[Any, Any, Any]) -> ASGIApp:
         exchange = exchange_of(request.scope)
-        exchange.name = declared.name
+        exchange.name = name
         call = await admit(services, declared, exchange, request.path_params)
         return await declared.run(call)
 
@@ -205,7 +207,7 @@ def bind(services: "Services", declared: Endpoint) -> HTTPRouteHandler:
         http_method=declared.method,  # type: ignore[arg-type]  # checked by Litestar
         status_code=200,  # unused: handlers answer whole ASGI answers, and 204 would forbid that
         opt={"endpoint": declared},
-        name=declared.name,
+        name=name,
     )
     return declare(handle)
 
