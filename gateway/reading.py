@@ -12,6 +12,7 @@ from gateway.v1.view import Bodies, ErrorView, JobView, LogView, ProgressView, W
 from storage.postgres.database import Connection
 from storage.postgres.ledger import record as ledger
 from storage.postgres.node.node import list_nodes
+from storage.valkey.client import ReplyError
 from waypost import errors
 from waypost.access.model import Permission
 from waypost.errors import WaypostError
@@ -97,7 +98,7 @@ async def progress_of(call: Call, record: JobRecord) -> ProgressView | None:
     try:
         kept = await call.services.valkey.execute("GET", f"wp:progress:{record.id}", timeout_seconds=0.5)
         return None if kept is None else ProgressView(*_progress.decode(kept))
-    except (WaypostError, msgspec.MsgspecError):
+    except (WaypostError, ReplyError, msgspec.MsgspecError):
         return None
 
 
