@@ -10,8 +10,11 @@ from infra.local.folder import DataFolder
 from infra.local.option import UpOptions
 from infra.local.privilege import child_setup
 from infra.local.program import Program
+from waypost.settings import SETTINGS, variable
 
 HOST = "127.0.0.1"
+_OURS = {"WAYPOST_READY_FD"}
+_PYTHON = {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"}
 _MODULES = {"gateway": "gateway", "relay": "relay", "worker": "functions"}
 
 
@@ -56,10 +59,12 @@ def _program(folder: DataFolder, options: UpOptions, addresses: Addresses, kind:
 
 
 def _inherited() -> dict[str, str]:
+    """The caller's environment without what would lead the processes elsewhere; tunable settings are handed on."""
+    tunable = {variable(field) for field, setting in SETTINGS.items() if setting.default is not None} - _OURS
     return {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("WAYPOST_") and name not in ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME")
+        if name in tunable or not (name.startswith("WAYPOST_") or name in _PYTHON)
     }
 
 
