@@ -89,11 +89,11 @@ async def test_a_job_runs_on_the_node_that_its_tags_ask_for(sdk, real_node):
         job = await sdk.jobs.wait(job.id, timeout_seconds=20)
         assert job.state == "completed"
         assert job.result == {"twice": Decimal("25.00"), "by": "large", "key": job.id}
-        (attempt,) = job.attempts
+        names = {node.name: node for node in await listed(sdk.nodes.list, 2)}  # nodes are listed soon after they join
+        (attempt,) = await sdk.jobs.attempts(job.id)
         assert (attempt.outcome, attempt.number, attempt.node_name) == ("completed", 1, "large")
         lines = await listed(lambda: sdk.jobs.logs(job.id), 1)
         assert [(line.level, line.message, line.attempt) for line in lines] == [("warning", "doubling", 1)]
-        names = {node.name: node for node in await listed(sdk.nodes.list, 2)}
         assert set(names) == {"small", "large"}
         assert (names["large"].state, names["large"].sdk) == ("active", "waypost-python")
         assert (await sdk.functions.get("price.double")).nodes.connected == 2

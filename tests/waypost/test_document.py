@@ -1,6 +1,5 @@
 """Strict JSON for every other body: typed reading, and complaints with a place."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -89,13 +88,11 @@ MEBIBYTE = 1 << 20
     ],
     ids=["objects", "depth", "backslashes", "escapes", "digits", "unclosed", "quotes", "repeated", "repeated-deep"],
 )
-def test_a_hostile_mebibyte_costs_little(text: bytes) -> None:
-    """Nothing grows faster than the text: a generous second of processor time for what takes a tenth."""
+def test_a_hostile_mebibyte_gets_an_ordinary_answer(text: bytes) -> None:
+    """No recursion error, no digits limit, and a complaint that does not grow with the text."""
     problems: Sequence[Problem] = ()
-    before = time.process_time()
     try:
         verify(text)
     except WaypostError as error:
         problems = error.problems
-    assert time.process_time() - before < 1.0
     assert sum(len(problem.path) for problem in problems) < 100_000
