@@ -38,8 +38,9 @@ def stop(root: Path) -> str:
                 ExitCode.SERVER,
             )
         time.sleep(0.02)
-    with contextlib.suppress(psutil.Error):
-        supervisor.wait(timeout=5)
+    created = entry.get("created")
+    while leftover.alive(supervisor.pid, created) and time.monotonic() < until:  # a zombie is gone, whoever reaps it
+        time.sleep(0.01)
     leftover.take_down(leftover.find(state))
     return f"Stopped the platform on {folder.root}."
 
