@@ -102,6 +102,8 @@ class Stack:
             check=False,
         )
         if done.returncode != 0:
+            if data_dir is None:
+                shutil.rmtree(folder, ignore_errors=True)
             raise StackError(f"waypost up ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
         return cls(folder, json.loads(done.stdout), up_seconds=time.monotonic() - began)
 
