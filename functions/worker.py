@@ -17,6 +17,7 @@ import dramatiq
 
 from functions.environment.provision import ProvisionPorts, give_up, provision
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
+from jobs.retention import Retention
 from jobs.timers import run_timers
 from storage.objects.admin import ObjectAdmin
 from storage.objects.store import ObjectStore
@@ -93,10 +94,11 @@ class Worker:
         await ports.valkey.subscribe([NUDGE_CHANNEL], lambda _channel, _payload: nudged.set())
         consumer = _consume(self._settings.valkey_url, loop, runner.run)
         sweep, renew = functools.partial(hints.sweep, ports.database), functools.partial(self._renew, ledger)
+        retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
         tasks = [
             asyncio.create_task(every(SWEEP_SECONDS, sweep, nudged), name="sweep"),
             asyncio.create_task(every(RENEW_SECONDS, renew, asyncio.Event()), name="renew"),
-            asyncio.create_task(run_timers(ledger, ports.valkey, self._stop), name="timers"),
+            asyncio.create_task(run_timers(ledger, ports.valkey, self._stop, retention.tick), name="timers"),
         ]
         announce("", f"127.0.0.1:{port}", name=self._settings.process_name, fd=self._settings.ready_fd)
         _log.info("worker.start", session=self._session, internal=port)

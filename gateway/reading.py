@@ -59,7 +59,7 @@ async def view_of(call: Call, record: JobRecord) -> JobView:
 
 
 async def open_bodies(call: Call, record: JobRecord) -> Bodies:
-    """Payload, result and error in plain; large ones from the bucket."""
+    """Payload, result and error in plain; large ones from the bucket; None for what retention erased."""
     key = await call.services.environment_keys.data_key(record.environment_id)
     payload = await _open(call, key, record, "payload", record.payload, record.payload_object)
     result = await _open(call, key, record, "result", record.result, record.result_object)
@@ -71,8 +71,18 @@ async def _open(
     call: Call, key: DataKey, record: JobRecord, name: str, sealed: bytes | None, in_bucket: str | None
 ) -> bytes | None:
     if in_bucket is not None:
-        sealed = await call.services.objects.get(record.environment_id, in_bucket)
-    return None if sealed is None else key.open(f"job:{record.id}:{name}", sealed)
+        sealed = await _object(call, record, in_bucket)
+    return None if not sealed else key.open(f"job:{record.id}:{name}", sealed)
+
+
+async def _object(call: Call, record: JobRecord, name: str) -> bytes | None:
+    """The object; None when retention has deleted it and is about to forget its name."""
+    try:
+        return await call.services.objects.get(record.environment_id, name)
+    except WaypostError as error:
+        if error.category is errors.Category.NOT_FOUND and is_end(record.state):
+            return None
+        raise
 
 
 def open_error(key: DataKey, job_id: UUID, number: int, sealed: bytes | None) -> ErrorView | None:

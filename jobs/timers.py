@@ -48,10 +48,12 @@ class Publisher(Protocol):
 Step = Callable[[], Awaitable[float]]  # does its work; answers in how many seconds it wants to run again
 
 
-async def run_timers(ledger: TimedLedger, valkey: Publisher, stop: asyncio.Event) -> None:
-    """Run until `stop` is set; a step under way is finished first."""
+async def run_timers(
+    ledger: TimedLedger, valkey: Publisher, stop: asyncio.Event, retention: Step | None = None
+) -> None:
+    """Run until `stop` is set; a step under way is finished first. `retention` is `jobs.retention.Retention.tick`."""
     timers = Timers(ledger, valkey)
-    steps = {
+    steps: dict[str, Step] = {
         "due": timers.due,
         "lost": timers.lost,
         "expiry": timers.expiry,
@@ -61,6 +63,8 @@ async def run_timers(ledger: TimedLedger, valkey: Publisher, stop: asyncio.Event
         "idempotency": timers.idempotency,
         "partitions": timers.partitions,
     }
+    if retention is not None:
+        steps["retention"] = retention
     async with asyncio.TaskGroup() as group:
         for name, step in steps.items():
             group.create_task(_run(name, step, stop), name=f"timer {name}")

@@ -124,6 +124,8 @@ SETTINGS: dict[str, Setting] = {
     "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),
     "rate_limit_per_second": Setting(_number(1, 10**9), "requests a second that one credential may make", "20000"),
     "rate_limit_burst": Setting(_number(1, 10**9), "requests that it may make at once after a pause", "40000"),
+    "results_days": Setting(_number(1, 3650), "days that payloads and results are kept after a job's end", "7"),
+    "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
     "process_name": Setting(_text, "name of this process, such as gateway-1"),
     "ready_fd": Setting(_number(0, 1 << 20), "file descriptor told when the process serves; empty = none", ""),
     "log_format": Setting(_one_of("console", "json"), "how log lines look", "console"),
@@ -177,6 +179,8 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     provisioner_database_url: Secret
     s3_access_key: str
     s3_secret_key: Secret
+    results_days: int
+    job_days: int
 
 
 def variable(field: str) -> str:

@@ -291,6 +291,11 @@ async def replay_job(call: Call) -> Answer:
             "job_not_ended", "Only a job that has ended can be replayed; this one has not.", state=record.state.value
         )
     bodies = await open_bodies(call, record)
+    if record.has_payload and not bodies.payload and "payload" not in overrides.given:
+        raise errors.conflict(
+            "payload_erased",
+            "This job's payload was erased when its time was over. To run it again, give a payload in the overrides.",
+        )
     before = JobSpec(
         function=record.function,
         payload=bodies.payload,

@@ -38,6 +38,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `payload`, `result`, `error` are sealed under the places `job:<id>:payload`, `job:<id>:result`,
     `job:<id>:error:<number>` with `number = error_number`; they are None when `bodies` is false.
+    A payload that was erased is empty, or its object is gone; an erased result is None.
     """
 
     id: UUID
@@ -79,6 +80,11 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def created_at(self) -> datetime:
         return instant_of(self.id)
+
+    @property
+    def has_payload(self) -> bool:
+        """Whether it was submitted with one, which may be erased since; False when bodies were not read."""
+        return self.payload is not None or self.payload_object is not None
 
     @property
     def implied_error(self) -> JobError | None:

@@ -5,12 +5,16 @@ for somebody runs as the environment's role (`storage.postgres.ledger.record`, d
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from uuid import UUID
 
 from storage.postgres.database import Database
 from storage.postgres.ledger import cancel, claim, hold, session, settlement, submission, sweep, upkeep
 from storage.postgres.ledger.cancel import Canceling
 from storage.postgres.ledger.hold import Line, Queue
+from storage.postgres.ledger.retention import body, prune
+from storage.postgres.ledger.retention import object as bucket
+from storage.postgres.ledger.retention.object import ErasedObjects, Objects
 from storage.postgres.ledger.route import Routes
 from storage.postgres.ledger.sweep import Swept
 from waypost.job.model import Accepted, Ask, Claimed, Ending, Retrying, Settled, Submission
@@ -117,3 +121,19 @@ class Ledger:
 
     async def make_partitions(self) -> int:
         return await upkeep.make_partitions(self._database)
+
+    async def erase_bodies(self, days: int) -> bool:
+        """See `retention.body.erase_bodies`."""
+        return await body.erase_bodies(self._database, days)
+
+    async def erase_objects(self, objects: Objects, days: int) -> ErasedObjects:
+        """See `retention.object.erase_objects`."""
+        return await bucket.erase_objects(self._database, objects, days)
+
+    async def drop_weeks(self, job_days: int, results_days: int) -> list[date]:
+        """See `retention.prune.drop_weeks`."""
+        return await prune.drop_weeks(self._database, job_days, results_days)
+
+    async def prune(self, job_days: int, results_days: int) -> bool:
+        """See `retention.prune.prune`."""
+        return await prune.prune(self._database, job_days, results_days)

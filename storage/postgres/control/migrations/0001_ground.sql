@@ -204,7 +204,7 @@ create table control.job (
     submitted_by text not null,
     policy text, -- JSON, null = all defaults
     labels jsonb,
-    payload bytea, -- sealed
+    payload bytea, -- sealed; empty once it was erased (what is sealed is never empty)
     payload_object text,
     run_at timestamptz,
     expires_at timestamptz,
@@ -217,6 +217,7 @@ create table control.job (
 ) partition by range (id);
 create index job_replay on control.job (environment_id, replay_of) where replay_of is not null;
 create index job_trigger on control.job (environment_id, trigger_id, id) where trigger_id is not null;
+create index job_object on control.job (id) where payload_object is not null; -- retention deletes objects by it
 
 -- A table and not a GIN index on job.labels: containment of jsonb is not leakproof, so under row security no index
 -- would be used for it; equality of text is.
@@ -307,6 +308,7 @@ create table control.job_end (
     primary key (environment_id, job_id) -- the last guard of "exactly one end"
 ) partition by range (job_id);
 create index job_end_time on control.job_end using brin (finished_at) with (pages_per_range = 16, autosummarize = on);
+create index job_end_object on control.job_end (job_id) where result_object is not null; -- retention deletes objects by it
 
 -- Attempts that did not end their job; the last one is in job_end.
 create table control.attempt (
@@ -445,6 +447,70 @@ end $$;
 revoke execute on function control.make_partition(date) from public;
 grant execute on function control.make_partition(date) to waypost_worker;
 select control.make_partition(date_trunc('week', now() at time zone 'UTC')::date + 7 * week) from generate_series(0, 2) as week;
+
+-- Retention (decision 20) --------------------------------------------------------------------------------------------------
+
+-- Bodies of jobs that ended before this instant are erased. One row, locked by the worker that erases.
+create table control.erasure (
+    single boolean primary key default true check (single),
+    until timestamptz not null
+);
+insert into control.erasure (until) values (now()); -- nothing ended before there was a ledger
+
+-- Weeks that were dropped and whose attempts and logs are still to be deleted.
+create table control.dropped_week (
+    monday date primary key,
+    dropped_at timestamptz not null default now()
+);
+
+-- Drop one week's partitions. False, and nothing is done, when they are not there, while a job of that week waits or runs
+-- (its `run_at` may lie a year ahead), when one ended after `ended_before`, when a body still has an object in S3, or when
+-- the locks are not to be had at once. Jobs of that week can only end, never begin to wait: what was looked at stays true.
+create function control.drop_partition(monday date, ended_before timestamptz) returns boolean
+    language plpgsql security definer set search_path = pg_catalog set lock_timeout = '200ms'
+as $$
+declare
+    suffix text := '_w' || to_char(monday, 'YYYYMMDD');
+    low uuid := control.first_id_of(monday);
+    high uuid := control.first_id_of(monday + 7);
+    parent text;
+    wanted boolean;
+begin
+    if extract(isodow from monday) <> 1 then
+        raise exception '% is not a Monday', monday;
+    end if;
+    if monday + 7 > (now() at time zone 'UTC')::date - 30 then
+        raise exception 'the week of % is younger than 30 days', monday;
+    end if;
+    if to_regclass('control.job' || suffix) is null then
+        return false;
+    end if;
+    execute format('select exists (select from control.%I where payload_object is not null)
+        or exists (select from control.%I where result_object is not null)
+        or exists (select from control.%2$I where finished_at >= $1)', 'job' || suffix, 'job_end' || suffix)
+        into wanted using ended_before;
+    if wanted then
+        return false;
+    end if;
+    if exists ( -- one statement, one snapshot: a job that moves between these tables is seen in one of them
+        select from control.due where job_id >= low and job_id < high union all
+        select from control.lease where job_id >= low and job_id < high union all
+        select from control.ready where job_id >= low and job_id < high union all
+        select from control.hold where job_id >= low and job_id < high
+    ) then
+        return false;
+    end if;
+    foreach parent in array array['job', 'job_label', 'job_end'] loop
+        execute format('drop table if exists control.%I', parent || suffix);
+    end loop;
+    insert into control.dropped_week (monday) values (drop_partition.monday) on conflict do nothing;
+    return true;
+exception
+    when lock_not_available or deadlock_detected or undefined_table then
+        return false;
+end $$;
+revoke execute on function control.drop_partition(date, timestamptz) from public;
+grant execute on function control.drop_partition(date, timestamptz) to waypost_worker;
 
 -- Row security: an environment's role sees its own rows, whatever the application asks (decision 1). ----------------------------
 
