@@ -12,7 +12,7 @@ from typing import Any
 
 from waypost.access.model import Principal
 from waypost.errors import Category, WaypostError
-from waypost.ids import new_id
+from waypost.ids import new_request_id
 
 MAX_BODY_BYTES = 4 << 20  # native contract §1
 MAX_DISCARDED_BYTES = 32 << 20  # of a body that is refused, so that its sender gets to read the refusal
@@ -71,7 +71,7 @@ class Exchange:
         self.started = False
         self.status = 0
         given = self.header(b"x-request-id")
-        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else str(new_id())
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
         trace = self.header(b"traceparent")
         self.traceparent = trace if trace and _TRACEPARENT.fullmatch(trace) else None
 
