@@ -7,10 +7,12 @@ from gateway.edge import Edge
 from gateway.endpoint import Endpoint, application
 from gateway.engine import token
 from gateway.services import Services
-from gateway.v1 import event, function, job, key, node, tenancy
+from gateway.v1 import environment, event, function, job, key, node, organization, project
 
 ENDPOINTS: tuple[Endpoint, ...] = (
-    *tenancy.ENDPOINTS,
+    *organization.ENDPOINTS,
+    *project.ENDPOINTS,
+    *environment.ENDPOINTS,
     *key.ENDPOINTS,
     *job.ENDPOINTS,
     *event.ENDPOINTS,

@@ -63,3 +63,8 @@ class NewBulkJob(NewJob, forbid_unknown_fields=True):
 
 class NewJobs(Struct, forbid_unknown_fields=True):
     jobs: Annotated[list[NewBulkJob], Meta(max_length=MAX_BULK)]
+
+
+def location(*parts: object) -> tuple[bytes, bytes]:
+    """The Location header of something below an organization: `location(org, "projects", project)`."""
+    return b"location", ("/v1/orgs/" + "/".join(str(part) for part in parts)).encode()

@@ -1,0 +1,114 @@
+"""Environments: creation, reading, life (native contract §2)."""
+
+from typing import Literal
+
+import msgspec
+
+from gateway.endpoint import PAGE, PROJECT, Call, E, Endpoint, endpoint, ok
+from gateway.exchange import Answer
+from gateway.idempotency import once
+from gateway.page import page_of, paged
+from gateway.precondition import etag, tagged
+from gateway.v1.form import location
+from gateway.v1.view import EnvironmentView, environment_view, page_view
+from jobs.platform import nudge
+from storage.postgres.database import Connection
+from storage.postgres.tenancy.environment import list_environments, read_environment, read_steps
+from storage.postgres.tenancy.unit import PostgresTenancy
+from waypost import errors
+from waypost.access.model import Permission
+from waypost.tenancy import operation
+from waypost.tenancy.model import Environment, Posture
+
+
+class NewEnvironment(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    slug: str | None = None
+    posture: Literal["dev", "staging", "prod"] = "dev"
+    backend: str = "postgres"
+
+
+class EnvironmentPage(msgspec.Struct):
+    items: list[EnvironmentView]
+    next_cursor: str | None
+
+
+@endpoint(
+    "POST",
+    PROJECT + "/environments",
+    summary="Create an environment; it becomes ready by a platform job",
+    permission=Permission.MANAGE_PROJECT,
+    body=NewEnvironment,
+    answer=EnvironmentView,
+    status=202,
+    idempotent=True,
+    example={"name": "Development", "slug": "dev", "posture": "dev"},
+)
+async def create_environment(call: Call) -> Answer:
+    new, project = await call.read(NewEnvironment), call.project
+
+    async def work(connection: Connection) -> Answer:
+        made, _ = await operation.create_environment(
+            PostgresTenancy(connection),
+            call.services.kek,
+            project,
+            actor=call.principal.actor,
+            name=new.name,
+            slug=new.slug,
+            posture=Posture(new.posture),
+            backend=new.backend,
+            request_id=call.exchange.request_id,
+        )
+        headers = [
+            location(project.organization_id, "projects", project.id, "environments", made.id),
+            (b"etag", etag(made.row_version)),
+        ]
+        view = environment_view(made, call.services.limits_of(made), await read_steps(connection, made.id))
+        return ok(view, 202, headers)
+
+    answer = await once(call, project.organization_id, f"environments.create:{project.id}", work)
+    nudge(call.services.valkey)
+    call.services.tenancy_changed(project.id)
+    return answer
+
+
+@endpoint(
+    "GET",
+    PROJECT + "/environments",
+    summary="The project's environments, newest first",
+    permission=Permission.VIEW_PROJECT,
+    query=PAGE,
+    answer=EnvironmentPage,
+)
+async def read_environments(call: Call) -> Answer:
+    page = page_of(call.query, "environments", call.project.id)
+    async with call.services.database.unit() as connection:
+        found = await list_environments(connection, call.project.id, before=page.after, limit=page.limit + 1)
+    shown, cursor = paged(page, found, lambda environment: environment.id)
+    return ok(page_view([_view(call, environment) for environment in shown], cursor))
+
+
+def _view(call: Call, environment: Environment) -> EnvironmentView:
+    return environment_view(environment, call.services.limits_of(environment))
+
+
+@endpoint(
+    "GET",
+    E,
+    summary="One environment, with the steps of its provisioning and its limits",
+    permission=Permission.VIEW_ENVIRONMENT,
+    answer=EnvironmentView,
+)
+async def read_one_environment(call: Call) -> Answer:
+    async with call.services.database.unit() as connection:
+        environment = await read_environment(connection, call.environment.id)  # not the cached one: steps move fast
+        if environment is None:
+            raise errors.not_found("environment")
+        steps = await read_steps(connection, environment.id)
+    if environment != call.environment:
+        call.services.places.forget_environment(environment.id)
+    view = environment_view(environment, call.services.limits_of(environment), steps)
+    return ok(view, headers=tagged(etag(environment.row_version)))
+
+
+ENDPOINTS: list[Endpoint] = [create_environment, read_environments, read_one_environment]

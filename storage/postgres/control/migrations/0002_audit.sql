@@ -1,0 +1,1 @@
+-- The sealed audit: batches of entries, chained.

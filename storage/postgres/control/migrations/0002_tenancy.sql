@@ -1,0 +1,1 @@
+-- Changing and deleting along the tree; limits.
