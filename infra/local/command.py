@@ -1,4 +1,4 @@
-"""`waypost up | down | status | migrate`: the local platform's commands, added to the SDK's `waypost` (decision 34).
+"""`waypost up | down | status | migrate | admin`: the local commands, added to the SDK's `waypost` (decision 34).
 
 stdout holds what was asked for, stderr the logs and reasons. Exit codes are those of the native contract §8. Everything
 heavy is imported inside the commands.
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+
+from infra.local import admin
 
 _DataDir = Annotated[
     Path | None,
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command("down")(down)
     app.command("status")(status)
     app.command("migrate")(migrate)
+    admin.register(app)
 
 
 def up(

@@ -9,6 +9,8 @@ from enum import IntEnum
 class ExitCode(IntEnum):
     OTHER = 1
     USAGE = 2
+    CREDENTIALS = 3
+    FORBIDDEN = 4
     NOT_FOUND = 7
     CONFLICT = 8
     SERVER = 9
