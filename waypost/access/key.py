@@ -1,7 +1,8 @@
-"""The form of credentials: API keys and node secrets.
+"""The form of credentials: API keys, sessions, invitations and node secrets.
 
-A key is prefix + public id (12) + secret (43 base62 digits of 256 random bits) + checksum (6): a typing error is
-refused without a look-up and a secret scanner can match it. Only the SHA-256 of the whole text is kept (decision 26).
+Each but the last is prefix + public id (12) + secret (43 base62 digits of 256 random bits) + checksum (6): a typing
+error is refused without a look-up and a secret scanner can match it. Only the SHA-256 of the whole text is kept
+(decision 26).
 """
 
 import hashlib
@@ -13,6 +14,8 @@ from typing import Final, Literal
 
 ORGANIZATION_PREFIX: Final = "wp_"
 ENVIRONMENT_PREFIX: Final = "wpe_"
+SESSION_PREFIX: Final = "wps_"
+INVITATION_PREFIX: Final = "wpi_"
 CLIENT_PREFIX = "wpn_"
 NODE_SECRET_PREFIX = "wpns_"  # noqa: S105 - a prefix, not a secret
 
@@ -21,7 +24,7 @@ _ALPHABET = frozenset(_DIGITS)
 _ID, _SECRET, _CHECK = 12, 43, 6
 _BODY = _ID + _SECRET + _CHECK
 
-Prefix = Literal["wp_", "wpe_"]
+Prefix = Literal["wp_", "wpe_", "wps_", "wpi_"]
 
 
 def _base62(number: int, width: int) -> str:
@@ -46,7 +49,7 @@ def digest(text: str) -> bytes:
 
 
 def make_key(prefix: Prefix) -> tuple[str, str, bytes]:
-    """A new API key: (public id, whole text, SHA-256). The text is shown once and never kept."""
+    """A new credential of that prefix: (public id, whole text, SHA-256). The text is shown once and never kept."""
     public_id = _random(_ID)
     text = prefix + public_id + _base62(int.from_bytes(secrets.token_bytes(32), "big"), _SECRET)
     text += _checksum(text)
@@ -54,8 +57,12 @@ def make_key(prefix: Prefix) -> tuple[str, str, bytes]:
 
 
 def check_key(text: str) -> str | None:
-    """The public id of a well-formed key, else None. Says nothing on whether the key exists."""
-    prefix = ENVIRONMENT_PREFIX if text.startswith(ENVIRONMENT_PREFIX) else ORGANIZATION_PREFIX
+    """The public id of a well-formed API key, else None. Says nothing on whether the key exists."""
+    return check_text(text, ENVIRONMENT_PREFIX if text.startswith(ENVIRONMENT_PREFIX) else ORGANIZATION_PREFIX)
+
+
+def check_text(text: str, prefix: Prefix) -> str | None:
+    """The public id of a well-formed credential of that prefix, else None."""
     body = text[len(prefix) :]
     if not text.startswith(prefix) or len(body) != _BODY or not _ALPHABET.issuperset(body):
         return None
