@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 
+from waypost.audit.model import AuditEntry as AuditEntry
+
 
 class Posture(StrEnum):
     DEV = "dev"
@@ -31,10 +33,27 @@ class StepState(StrEnum):
     FAILED = "failed"
 
 
-PROVISION = "environment.provision"  # the platform job's kind
+class Phase(StrEnum):
+    """Which part of its life an environment is in; each has steps of its own."""
+
+    PROVISION = "provision"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    DELETE = "delete"
+
+    @property
+    def kind(self) -> str:
+        """The kind of the platform job that does its steps."""
+        return f"environment.{self.value}"
+
+
+PROVISION = Phase.PROVISION.kind
 
 # In this order; each may be run again without harm.
 PROVISION_STEPS = ("role", "schema", "row_security", "data_key", "signing_key", "bucket", "s3_key", "ready")
+SUSPEND_STEPS = ("login", "sessions")
+RESUME_STEPS = ("login",)
+DELETE_STEPS = ("jobs", "nodes", "running", "keys", "schema", "role", "bucket", "s3_user", "ledger", "gone")
 
 BACKENDS = frozenset({"postgres"})
 
@@ -60,13 +79,14 @@ class Project(msgspec.Struct, frozen=True):
 
 
 class EnvironmentStep(msgspec.Struct, frozen=True):
-    """One step of provisioning, as its reader sees it."""
+    """One step of the phase that the environment is in, as its reader sees it."""
 
     name: str
     state: StepState
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
+    phase: Phase = Phase.PROVISION
 
 
 class Environment(msgspec.Struct, frozen=True):
@@ -88,19 +108,3 @@ class Environment(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     row_version: int = 1
-
-
-class AuditEntry(msgspec.Struct, frozen=True):
-    """Who did what to which thing, and how it ended. `details` never holds a secret or a body."""
-
-    id: UUID
-    organization_id: UUID
-    actor: str
-    action: str  # "environment.create"
-    target: str  # "environment:<id>"
-    outcome: str = "done"  # or "denied"
-    project_id: UUID | None = None
-    environment_id: UUID | None = None
-    request_id: str | None = None
-    source_address: str | None = None
-    details: dict[str, str] | None = None

@@ -1,0 +1,1 @@
+"""The audit in Postgres: entries, their lists, and the batches that seal them."""

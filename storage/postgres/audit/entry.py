@@ -1,0 +1,39 @@
+"""Audit entries: inserted in the transaction of the change (decision 30), never changed."""
+
+import msgspec
+
+from storage.postgres.database import Connection
+from waypost.audit.model import AuditEntry
+
+_INSERT = """
+insert into control.audit (
+    id, organization_id, project_id, environment_id, actor, actor_kind, action, target, outcome, count, request_id,
+    source_address, details
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+"""
+
+
+async def insert_audit(connection: Connection, entry: AuditEntry) -> None:
+    """Add one entry, in the transaction of `connection`."""
+    e = entry
+    await connection.execute(
+        _INSERT,
+        e.id,
+        e.organization_id,
+        e.project_id,
+        e.environment_id,
+        e.actor,
+        e.actor_kind or _kind_of(e.actor),
+        e.action,
+        e.target,
+        e.outcome,
+        e.count,
+        e.request_id,
+        e.source_address,
+        None if e.details is None else msgspec.json.encode(e.details).decode(),
+    )
+
+
+def _kind_of(actor: str) -> str:
+    """`key:<id>` → `key`; an actor without an id, such as `system`, is its own kind."""
+    return actor.partition(":")[0]
