@@ -1,10 +1,22 @@
-"""Audit entries of what the gateway changes by itself, written in the transaction of the change (decision 30)."""
+"""Audit entries of what the gateway changes, written in the transaction of the change (decision 30)."""
 
 from gateway.endpoint import Call
+from storage.postgres.audit.entry import insert_audit
 from storage.postgres.database import Connection
-from storage.postgres.tenancy.audit import insert_audit
+from storage.postgres.tenancy.unit import PostgresTenancy
+from waypost.audit.model import AuditEntry, Origin
 from waypost.ids import new_id
-from waypost.tenancy.model import AuditEntry
+
+
+def origin_of(call: Call) -> Origin:
+    """Who makes this request, and from where."""
+    principal, exchange = call.principal, call.exchange
+    return Origin(principal.actor, principal.kind.value, exchange.request_id, exchange.address or None)
+
+
+def tenancy(connection: Connection, call: Call) -> PostgresTenancy:
+    """The unit of work of a request: its audit entries say who asked, and from where."""
+    return PostgresTenancy(connection, origin_of(call))
 
 
 async def record(
@@ -12,18 +24,14 @@ async def record(
 ) -> None:
     """`action` is `noun.verb`, `target` is `noun:<id>`; `details` hold neither secrets nor bodies."""
     scope = call.place.scope
-    await insert_audit(
-        connection,
-        AuditEntry(
-            id=new_id(),
-            organization_id=scope.organization_id,
-            project_id=scope.project_id,
-            environment_id=scope.environment_id,
-            actor=call.principal.actor,
-            action=action,
-            target=target,
-            request_id=call.exchange.request_id,
-            source_address=call.exchange.address or None,
-            details=details,
-        ),
+    entry = AuditEntry(
+        id=new_id(),
+        organization_id=scope.organization_id,
+        project_id=scope.project_id,
+        environment_id=scope.environment_id,
+        actor=call.principal.actor,
+        action=action,
+        target=target,
+        details=details,
     )
+    await insert_audit(connection, entry, origin_of(call))

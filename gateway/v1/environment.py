@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from gateway.audit import tenancy
 from gateway.endpoint import PAGE, PROJECT, Call, E, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -14,7 +15,6 @@ from gateway.v1.view import EnvironmentView, environment_view, page_view
 from jobs.platform import nudge
 from storage.postgres.database import Connection
 from storage.postgres.tenancy.environment import list_environments, read_environment, read_steps
-from storage.postgres.tenancy.unit import PostgresTenancy
 from waypost import errors
 from waypost.access.model import Permission
 from waypost.tenancy import operation
@@ -49,7 +49,7 @@ async def create_environment(call: Call) -> Answer:
 
     async def work(connection: Connection) -> Answer:
         made, _ = await operation.create_environment(
-            PostgresTenancy(connection),
+            tenancy(connection, call),
             call.services.kek,
             project,
             actor=call.principal.actor,

@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.audit import record
+from gateway.audit import record, tenancy
 from gateway.endpoint import PAGE, Call, E, Endpoint, endpoint, nothing, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -15,7 +15,6 @@ from gateway.v1.view import KeyView, key_view, page_view
 from jobs.wake import KeyChanged
 from storage.postgres.access.api_key import list_keys, read_key, replace_key, revoke_key
 from storage.postgres.database import Connection
-from storage.postgres.tenancy.unit import PostgresTenancy
 from waypost import clock, errors
 from waypost.access.model import ApiKey, Permission, Role
 from waypost.tenancy import operation
@@ -63,7 +62,7 @@ async def create_key(call: Call) -> Answer:
 
     async def work(connection: Connection) -> Answer:
         key, text = await operation.create_api_key(
-            PostgresTenancy(connection),
+            tenancy(connection, call),
             actor=call.principal.actor,
             organization_id=environment.organization_id,
             environment_id=environment.id,
@@ -150,7 +149,7 @@ async def rotate_key(call: Call) -> Answer:
         if expires_at is not None and expires_at <= clock.now():
             raise errors.not_found("key")
         key, text = await operation.create_api_key(
-            PostgresTenancy(connection),
+            tenancy(connection, call),
             actor=call.principal.actor,
             organization_id=environment.organization_id,
             environment_id=environment.id,

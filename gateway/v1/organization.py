@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.audit import tenancy
 from gateway.endpoint import ORG, PAGE, Call, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -10,7 +11,6 @@ from gateway.precondition import etag, tagged
 from gateway.v1.form import location
 from gateway.v1.view import OrganizationView, organization_view, page_view
 from storage.postgres.database import Connection
-from storage.postgres.tenancy.unit import PostgresTenancy
 from waypost.access.model import Permission, Role
 from waypost.tenancy import operation
 
@@ -41,7 +41,7 @@ async def create_organization(call: Call) -> Answer:
     new = await call.read(NewOrganization)
 
     async def work(connection: Connection) -> Answer:
-        unit = PostgresTenancy(connection)
+        unit = tenancy(connection, call)
         made = await operation.create_organization(
             unit, actor=call.principal.actor, name=new.name, slug=new.slug, request_id=call.exchange.request_id
         )

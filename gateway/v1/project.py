@@ -2,6 +2,7 @@
 
 import msgspec
 
+from gateway.audit import tenancy
 from gateway.endpoint import ORG, PAGE, PROJECT, Call, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -11,7 +12,6 @@ from gateway.v1.form import location
 from gateway.v1.view import ProjectView, page_view, project_view
 from storage.postgres.database import Connection
 from storage.postgres.tenancy.project import list_projects
-from storage.postgres.tenancy.unit import PostgresTenancy
 from waypost.access.model import Permission
 from waypost.tenancy import operation
 
@@ -43,7 +43,7 @@ async def create_project(call: Call) -> Answer:
 
     async def work(connection: Connection) -> Answer:
         made = await operation.create_project(
-            PostgresTenancy(connection),
+            tenancy(connection, call),
             organization.id,
             actor=call.principal.actor,
             name=new.name,

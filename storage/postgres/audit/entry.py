@@ -3,7 +3,7 @@
 import msgspec
 
 from storage.postgres.database import Connection
-from waypost.audit.model import AuditEntry
+from waypost.audit.model import AuditEntry, Origin
 
 _INSERT = """
 insert into control.audit (
@@ -13,9 +13,9 @@ insert into control.audit (
 """
 
 
-async def insert_audit(connection: Connection, entry: AuditEntry) -> None:
-    """Add one entry, in the transaction of `connection`."""
-    e = entry
+async def insert_audit(connection: Connection, entry: AuditEntry, origin: Origin | None = None) -> None:
+    """Add one entry, in the transaction of `connection`; what it does not say of its origin, `origin` does."""
+    e, o = entry, origin or Origin(entry.actor, entry.actor.partition(":")[0])
     await connection.execute(
         _INSERT,
         e.id,
@@ -23,17 +23,12 @@ async def insert_audit(connection: Connection, entry: AuditEntry) -> None:
         e.project_id,
         e.environment_id,
         e.actor,
-        e.actor_kind or _kind_of(e.actor),
+        e.actor_kind or o.actor_kind,
         e.action,
         e.target,
         e.outcome,
         e.count,
-        e.request_id,
-        e.source_address,
+        e.request_id or o.request_id,
+        e.source_address or o.source_address,
         None if e.details is None else msgspec.json.encode(e.details).decode(),
     )
-
-
-def _kind_of(actor: str) -> str:
-    """`key:<id>` → `key`; an actor without an id, such as `system`, is its own kind."""
-    return actor.partition(":")[0]
