@@ -1,4 +1,9 @@
-"""Rules of names. A slug never looks like an id: it is at most 22 characters, an id has 36."""
+"""Rules of names. A slug never looks like an id: it is at most 22 characters, an id has 36.
+
+A name is for people: it is kept in NFC, without outer blanks, and otherwise shown as it was given, whatever it looks
+like. What tells things apart is the id and the slug, which is ASCII. Refused is what nobody can see: controls,
+bidirectional controls, zero-width and unassigned characters.
+"""
 
 import re
 import unicodedata
@@ -8,6 +13,14 @@ from waypost import errors
 SLUG = re.compile(r"[a-z][a-z0-9-]{0,21}")
 MAX_SLUG_CHARACTERS = 22
 MAX_NAME_CHARACTERS = 100
+MAX_DESCRIPTION_CHARACTERS = 2_000
+
+# Control, format (bidirectional, zero-width, joiners), surrogate, private, unassigned; line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Invisible too, in categories of things that can be seen: grapheme joiner, fillers, the blank braille cell, variation
+# selectors but the two that choose between text and emoji.
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+_VARIATION = range(0xE0100, 0xE01F0)
 
 
 def is_slug(text: str) -> bool:
@@ -24,12 +37,38 @@ def slug_from_name(name: str) -> str:
     return slug[:MAX_SLUG_CHARACTERS].rstrip("-")
 
 
-def checked_name(name: str) -> str:
-    """The name without outer blanks; raises 422 `invalid_name` when it is empty, too long, or holds controls."""
-    stripped = name.strip()
-    if not 1 <= len(stripped) <= MAX_NAME_CHARACTERS or any(unicodedata.category(c) == "Cc" for c in stripped):
-        raise errors.invalid("invalid_name", f"A name has 1 to {MAX_NAME_CHARACTERS} printable characters.", "/name")
-    return stripped
+def is_seen(text: str) -> bool:
+    """Whether every character can be seen, or is an ordinary blank or mark between those that can."""
+    return not any(
+        unicodedata.category(c) in _UNSEEN or c in _INVISIBLE or "\ufe00" <= c <= "\ufe0d" or ord(c) in _VARIATION
+        for c in text
+    )
+
+
+def checked_name(name: str, path: str = "/name") -> str:
+    """The name in NFC without outer blanks; raises 422 `invalid_name` when it is empty, too long, begins with a
+    combining mark, or holds a character that nobody sees."""
+    kept = unicodedata.normalize("NFC", name.strip())
+    if not 1 <= len(kept) <= MAX_NAME_CHARACTERS or not is_seen(kept) or unicodedata.category(kept[0])[0] == "M":
+        raise errors.invalid(
+            "invalid_name",
+            f"A name has 1 to {MAX_NAME_CHARACTERS} characters that can be seen: no control, zero-width or"
+            " bidirectional-control characters, and no combining mark at its beginning.",
+            path,
+        )
+    return kept
+
+
+def checked_description(text: str) -> str:
+    """A description in NFC: like a name, but it may be empty and have lines; raises 422 `invalid_description`."""
+    kept = unicodedata.normalize("NFC", text.strip())
+    if len(kept) > MAX_DESCRIPTION_CHARACTERS or not is_seen(kept.replace("\n", "").replace("\t", "")):
+        raise errors.invalid(
+            "invalid_description",
+            f"A description has at most {MAX_DESCRIPTION_CHARACTERS} characters that can be seen, line feeds and tabs.",
+            "/description",
+        )
+    return kept
 
 
 def checked_slug(slug: str | None, name: str) -> str:
