@@ -12,13 +12,15 @@ The file is TOML at `$WAYPOST_CONFIG`, else `waypost/config.toml` in `$XDG_CONFI
     client_id = "…"
     client_secret = "…"
 
-Nothing is written, and a file that nobody needs is not read.
+Instead of `key`, a context of `waypost login` says where the credential is: `credential = "keyring"` or "file". Such a
+credential is given only to the address for which it was kept. Nothing is written here (`waypost_sdk.context` writes),
+and a file that nobody needs is not read.
 """
 
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from waypost_sdk.errors import ConfigurationError, MissingCredentialError
 
@@ -30,6 +32,16 @@ VARIABLES = {
     "client_id": "WAYPOST_CLIENT_ID",
     "client_secret": "WAYPOST_CLIENT_SECRET",
 }
+CONTEXT_VARIABLE = "WAYPOST_CONTEXT"
+PLACE = "credential"  # the setting that says where `waypost login` kept the credential
+SECRETS = frozenset({"key", "client_secret"})
+
+
+class Context(NamedTuple):
+    """A named group of settings of the file; `name` is None when the file has no current one."""
+
+    name: str | None
+    settings: dict[str, str]
 
 
 def resolve(**given: str | None) -> dict[str, str | None]:
@@ -37,8 +49,11 @@ def resolve(**given: str | None) -> dict[str, str | None]:
     values = {name: value or os.environ.get(VARIABLES[name]) or None for name, value in given.items()}
     if all(values.values()):
         return values
-    context = _context()
-    return {name: value or context.get(name) for name, value in values.items()}
+    context = current()
+    found = {name: value or context.settings.get(name) for name, value in values.items()}
+    if "key" in found and not found["key"] and PLACE in context.settings:
+        found["key"] = _kept(context, found.get("url"))
+    return found
 
 
 def require(values: dict[str, str | None], name: str) -> str:
@@ -46,9 +61,10 @@ def require(values: dict[str, str | None], name: str) -> str:
     value = values.get(name)
     if not value:
         kind = ConfigurationError if name in ("url", "environment", "relay") else MissingCredentialError
+        login = "run `waypost login`, " if name in ("url", "key") else ""
         raise kind(
             "not_configured",
-            f"No {name.replace('_', ' ')} is configured: pass {name}=…, set {VARIABLES[name]}, "
+            f"No {name.replace('_', ' ')} is configured: {login}pass {name}=…, set {VARIABLES[name]}, "
             f"or put {name} into a context of {file_path()}.",
         )
     return value
@@ -62,26 +78,49 @@ def file_path() -> Path:
     return Path(base) / "waypost" / "config.toml"
 
 
-def _context() -> dict[str, str]:
+def current() -> Context:
+    """The context that counts now. Raises ConfigurationError when the one that is named is not there, or is wrong."""
     path = file_path()
+    document = read(path)
+    name = current_name(document)
+    if name is None:
+        return Context(None, {})
+    contexts = document.get("contexts")
+    settings = contexts.get(name) if isinstance(contexts, dict) else None
+    if not isinstance(settings, dict):
+        raise ConfigurationError("bad_configuration", f"{path} has no [contexts.{name}].")
+    known = (*VARIABLES, PLACE, "expires_at")
+    wrong = next((key for key, value in settings.items() if key not in known or not isinstance(value, str)), None)
+    if wrong is not None:
+        raise ConfigurationError("bad_configuration", f"{path}: [contexts.{name}] {wrong} is not a known text setting.")
+    return Context(name, settings)
+
+
+def current_name(document: dict[str, Any]) -> str | None:
+    """The name of the context that counts now: the variable's, else the file's `current`."""
+    name = os.environ.get(CONTEXT_VARIABLE) or document.get("current")
+    return name if isinstance(name, str) else None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict, empty where there is none. Raises ConfigurationError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError("bad_configuration", f"{path} cannot be read: {error}") from error
-    return _chosen(document, path)
 
 
-def _chosen(document: dict[str, Any], path: Path) -> dict[str, str]:
-    contexts = document.get("contexts")
-    name = os.environ.get("WAYPOST_CONTEXT") or document.get("current")
-    if name is None:
-        return {}
-    context = contexts.get(name) if isinstance(contexts, dict) else None
-    if not isinstance(context, dict):
-        raise ConfigurationError("bad_configuration", f"{path} has no [contexts.{name}].")
-    wrong = next((key for key, value in context.items() if key not in VARIABLES or not isinstance(value, str)), None)
-    if wrong is not None:
-        raise ConfigurationError("bad_configuration", f"{path}: [contexts.{name}] {wrong} is not a known text setting.")
-    return context
+def _kept(context: Context, url: str | None) -> str | None:
+    """What `waypost login` kept for this context, unless the request would go elsewhere than it was kept for."""
+    from waypost_sdk import credential
+
+    own = context.settings.get("url", "")
+    if context.name is None or (url or "").rstrip("/") != own.rstrip("/"):
+        raise MissingCredentialError(
+            "other_address",
+            f"The credential of the context {context.name!r} is for {own} and is not sent to {url}: "
+            f"set {VARIABLES['key']}, or run `waypost login --url {url}`.",
+        )
+    return credential.recall(context.settings[PLACE], context.name, own)

@@ -1,4 +1,4 @@
-"""What the HTTP API says, as structs: the read shapes of the native contract, sections 2 to 4.
+"""What the HTTP API says of jobs, functions and nodes, as structs: the native contract's read shapes, sections 3 and 4.
 
 Fields that this version does not know are ignored. Instants are aware datetimes in UTC. Numbers in `payload`,
 `result` and `details` are exact (Decimal for everything with a point or exponent).
@@ -257,71 +257,6 @@ class NodeCredential(msgspec.Struct, kw_only=True):
     created_by: str | None = None
     created_at: datetime | None = None
     last_used_at: datetime | None = None
-
-
-class Key(msgspec.Struct, kw_only=True):
-    """An API key. `key`, its whole text, is there only in the answer to its creation or rotation."""
-
-    id: str
-    name: str
-    role: str | None = None
-    public_id: str | None = None
-    key: str | None = None
-    created_by: str | None = None
-    created_at: datetime | None = None
-    expires_at: datetime | None = None
-    last_used_at: datetime | None = None
-    replaced_by: str | None = None
-
-
-class Organization(msgspec.Struct, kw_only=True):
-    """An organization. `admin_key` is there only in the answer to its creation."""
-
-    id: str
-    slug: str
-    name: str
-    admin_key: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
-class Project(msgspec.Struct, kw_only=True):
-    id: str
-    slug: str
-    name: str
-    organization_id: str | None = None
-    description: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-
-
-class EnvironmentStep(msgspec.Struct, kw_only=True):
-    """One step of provisioning."""
-
-    name: str
-    state: str
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    error: str | None = None
-
-
-class Environment(msgspec.Struct, kw_only=True):
-    """An environment: `status` is provisioning, ready, failed, suspended, deleting or deleted."""
-
-    id: str
-    slug: str
-    name: str
-    posture: str | None = None
-    backend: str | None = None
-    status: str | None = None
-    status_reason: str | None = None
-    steps: list[EnvironmentStep] | None = None
-    limits: dict[str, int] = {}
-    organization_id: str | None = None
-    project_id: str | None = None
-    created_by: str | None = None
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
 
 
 class Page(msgspec.Struct, Generic[T]):

@@ -250,7 +250,7 @@ def test_keys_environments_and_credentials_over_the_sync_client(platform, enviro
     with Client(platform.api_url, platform.admin_key, environment.place) as client:
         assert client.environments.get().status == "ready"
         assert environment.slug in [found.slug for found in client.environments.list()]
-        assert client.orgs.get().slug == environment.place.split("/")[0]
+        assert client.organizations.get().slug == environment.place.split("/")[0]
         assert client.projects.get().slug == environment.place.split("/")[1]
         key = client.keys.create("ci", role="viewer")
         assert key.key.startswith("wpe_")

@@ -3,8 +3,10 @@
 0 ok · 1 other · 2 usage · 3 credentials · 4 forbidden · 7 not found · 8 conflict · 9 server · 10 version
 """
 
+import os
 import sys
 
+from waypost_sdk import configuration
 from waypost_sdk.errors import (
     ConfigurationError,
     ConflictError,
@@ -36,12 +38,14 @@ _CODES: tuple[tuple[type[WaypostError], int], ...] = (  # the first that fits
     (MalformedError, USAGE),
     (TooLargeError, USAGE),
 )
+_STRANGE = frozenset({"unreadable_answer", "http_404", "http_405", "http_502"})  # not in the platform's words
 _NODE_REFUSALS = {
     "permission_denied": FORBIDDEN,
     "unauthenticated": CREDENTIALS,
     "bad_node_credential": CREDENTIALS,
     "unimplemented": VERSION,
 }
+_STRANGE = frozenset({"unreadable_answer", "http_404", "http_405", "http_502"})  # not in the platform's words
 
 
 class UsageError(ConfigurationError):
@@ -65,4 +69,37 @@ def report(error: WaypostError) -> int:
     for problem in error.problems:
         if problem.get("message") != error.detail:
             sys.stderr.write(f"  {problem.get('path') or '/'}: {problem.get('message')} [{problem.get('code')}]\n")
+    if advice := _advice(error):
+        sys.stderr.write(f"  {advice}\n")
     return exit_code(error)
+
+
+def _advice(error: WaypostError) -> str:
+    """What the person can do about it, where that is not in the platform's own sentence."""
+    if error.status == 401:
+        return _credential_advice()
+    if isinstance(error, ForbiddenError):
+        return "What this credential may do, and why: waypost whoami"
+    if error.status == 412:
+        return "Read it again; --if-match takes the `etag` of its JSON."
+    if isinstance(error, LimitedError) and error.retry_after_seconds:
+        return f"It asks to wait {error.retry_after_seconds:g} s: --retry-seconds says how long the command may."
+    if error.code == "connection_failed" or error.code in _STRANGE:
+        return f"Is the address right, and does the platform run? {_origin('url')}"
+    return ""
+
+
+def _credential_advice() -> str:
+    """Sign in again where the credential came from a context; else where it came from."""
+    if os.environ.get(configuration.VARIABLES["key"]):
+        return _origin("key")
+    name = configuration.current_name(configuration.read(configuration.file_path()))
+    return f"Sign in again: waypost login{f' --context {name}' if name else ''}"
+
+
+def _origin(setting: str) -> str:
+    variable = configuration.VARIABLES[setting]
+    if os.environ.get(variable):
+        return f"It comes from {variable}."
+    name = configuration.current_name(configuration.read(configuration.file_path()))
+    return f"It comes from the context {name!r}." if name else ""

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from waypost_sdk.command import failure, output
 from waypost_sdk.command.failure import UsageError
+from waypost_sdk.command.instant import instant
 from waypost_sdk.command.session import connect
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def submit(
         "labels": _pairs(label, "--label") or None,
         "priority": priority,
         "delay_seconds": delay,
-        "run_at": _instant(run_at, "--run-at"),
+        "run_at": instant(run_at, "--run-at"),
         "timeout_seconds": attempt_timeout,
         "expires_in_seconds": expires_in,
         "retry": {"max_attempts": max_attempts} if max_attempts else None,
@@ -101,8 +101,8 @@ def list_(
             state=state,
             function=function,
             labels=_pairs(label, "--label"),
-            created_after=_instant(created_after, "--created-after"),
-            created_before=_instant(created_before, "--created-before"),
+            created_after=instant(created_after, "--created-after"),
+            created_before=instant(created_before, "--created-before"),
             limit=limit,
         )
         output.show_list(jobs, _COLUMNS, as_json=as_json)
@@ -307,13 +307,3 @@ def _concurrency(text: str | None) -> dict[str, Any] | None:
     if not key or not limit.isdigit():
         raise UsageError(f"--concurrency is KEY=LIMIT, not {text!r}.")
     return {"key": key, "limit": int(limit)}
-
-
-def _instant(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{option} is an instant like 2026-11-21T09:00:00Z, not {text!r}.") from None
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)

@@ -1,30 +1,52 @@
 """`waypost`: the SDK's own commands, and those that installed distributions add through entry points.
 
 The group `waypost.commands` holds callables `register(app: typer.Typer) -> None`. They are loaded only when they may be
-needed (an unknown first word, help, completion), so that `waypost jobs …` imports no server code.
+needed (an unknown first word, help, completion), so that `waypost jobs …` imports no server code. Of its own commands,
+too, it loads only the one that is meant.
 """
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from waypost_sdk.command import failure, fleet, job, node, output, tenancy
+from waypost_sdk.command import failure, output
 from waypost_sdk.command.session import remember
 from waypost_sdk.errors import WaypostError
 from waypost_sdk.version import VERSION
 
 ENTRY_POINTS = "waypost.commands"
 COMPLETION_VARIABLE = "_WAYPOST_COMPLETE"
-_OWN = frozenset({"jobs", "nodes", "node", "node-credentials", "functions", "queue", "env", "keys", "version"})
+_GROUPS = {  # word → module and name of its group
+    "jobs": "job:app",
+    "functions": "fleet:functions",
+    "nodes": "fleet:nodes",
+    "node": "node:app",
+    "node-credentials": "fleet:credentials",
+    "org": "organization:app",
+    "project": "project:app",
+    "env": "environment:app",
+    "member": "member:app",
+    "key": "key:app",
+    "context": "context:app",
+}
+_COMMANDS = {  # word → module and name of its function
+    "queue": "fleet:queue",
+    "login": "login:login",
+    "logout": "login:logout",
+    "version": "main:version",
+}
+_WITH_VALUE = frozenset({"--url", "--environment", "-e", "--context", "--retry-seconds"})  # see session.remember
+_OWN = frozenset({*_GROUPS, *_COMMANDS})
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its code (see `failure`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    app = build()
+    app = build(None if needs_plugins(given) else first_word(given))
     if needs_plugins(given):
         add_plugins(app)
     try:
@@ -34,23 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(failure.OK)
 
 
-def build() -> typer.Typer:
-    """The application with the SDK's own commands."""
+def build(only: str | None = None) -> typer.Typer:
+    """The application with the SDK's own commands; with `only` one of them, which spares importing the others."""
     app = typer.Typer(name="waypost", no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback()(remember)
-    for name, group in (
-        ("jobs", job.app),
-        ("functions", fleet.functions),
-        ("nodes", fleet.nodes),
-        ("node", node.app),
-        ("node-credentials", fleet.credentials),
-        ("env", tenancy.environments),
-        ("keys", tenancy.keys),
-    ):
-        app.add_typer(group, name=name)
-    app.command()(fleet.queue)
-    app.command()(version)
+    for word, home in _GROUPS.items():
+        if only in (None, word):
+            app.add_typer(_load(home), name=word)
+    for word, home in _COMMANDS.items():
+        if only in (None, word):
+            app.command(word)(_load(home))
     return app
+
+
+def first_word(arguments: Sequence[str]) -> str | None:
+    """The word that names the command: the first that is neither an option nor the value of one."""
+    before = ""
+    for word in arguments:
+        if not word.startswith("-") and before not in _WITH_VALUE:
+            return word
+        before = word
+    return None
 
 
 def version(
@@ -65,8 +91,12 @@ def version(
 
 def needs_plugins(arguments: Sequence[str]) -> bool:
     """Whether a command of another distribution may be meant, or all of them are to be listed."""
-    words = [word for word in arguments if not word.startswith("-")]
-    return COMPLETION_VARIABLE in os.environ or not words or words[0] not in _OWN
+    return COMPLETION_VARIABLE in os.environ or first_word(arguments) not in _OWN
+
+
+def _load(home: str) -> Any:
+    module, _, name = home.partition(":")
+    return version if module == "main" else getattr(import_module(f"waypost_sdk.command.{module}"), name)
 
 
 def add_plugins(app: typer.Typer) -> None:

@@ -3,12 +3,16 @@
 from types import TracebackType
 from typing import Any, Generic
 
+import httpx
+
 from waypost_sdk import configuration
+from waypost_sdk.errors import ConfigurationError, CredentialsError
+from waypost_sdk.http.access import ApiKeys, Keys, Members, Sessions, Who
 from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
 from waypost_sdk.http.resource import Async, M, Scope, Sync
-from waypost_sdk.http.tenancy import Environments, Keys, Organizations, Projects
+from waypost_sdk.http.tenancy import Environments, Organizations, Projects
 from waypost_sdk.version import VERSION
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -24,10 +28,14 @@ class _Resources(Generic[M]):
         self.nodes: Nodes[M] = Nodes(driver, scope)
         self.node_credentials: NodeCredentials[M] = NodeCredentials(driver, scope)
         self.queue: Queues[M] = Queues(driver, scope)
-        self.keys: Keys[M] = Keys(driver, scope)
-        self.environments: Environments[M] = Environments(driver, scope)
+        self.organizations: Organizations[M] = Organizations(driver, scope)
         self.projects: Projects[M] = Projects(driver, scope)
-        self.orgs: Organizations[M] = Organizations(driver, scope)
+        self.environments: Environments[M] = Environments(driver, scope)
+        self.members: Members[M] = Members(driver, scope)
+        self.keys: Keys[M] = Keys(driver, scope)
+        self.api_keys: ApiKeys[M] = ApiKeys(driver, scope)
+        self.sessions: Sessions[M] = Sessions(driver, scope)
+        self.whoami: Who[M] = Who(driver, scope)
 
 
 class Client(_Resources[Sync]):
@@ -39,7 +47,8 @@ class Client(_Resources[Sync]):
 
     `url`, `key` and `environment` (org/project/environment) come from WAYPOST_URL, WAYPOST_KEY and WAYPOST_ENVIRONMENT
     or the configuration file where not given. 429, 502, 503 and connection failures are tried again for
-    `retry_seconds` (0: never). Raises ConfigurationError when there is no address or key.
+    `retry_seconds` (0: never). An `anonymous` client sends no key: for signing in. Raises ConfigurationError when there
+    is no address or key.
     """
 
     def __init__(
@@ -50,8 +59,9 @@ class Client(_Resources[Sync]):
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         retry_seconds: float = DEFAULT_RETRY_SECONDS,
+        anonymous: bool = False,
     ) -> None:
-        address, headers, place = _settings(url, key, environment)
+        address, headers, place = _settings(url, key, environment, anonymous=anonymous)
         self._driver = SyncDriver(address, headers, timeout_seconds)
         super().__init__(self._driver, Scope(place, retry_seconds))
 
@@ -79,8 +89,9 @@ class AsyncClient(_Resources[Async]):
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         retry_seconds: float = DEFAULT_RETRY_SECONDS,
+        anonymous: bool = False,
     ) -> None:
-        address, headers, place = _settings(url, key, environment)
+        address, headers, place = _settings(url, key, environment, anonymous=anonymous)
         self._driver = AsyncDriver(address, headers, timeout_seconds)
         super().__init__(self._driver, Scope(place, retry_seconds))
 
@@ -97,10 +108,30 @@ class AsyncClient(_Resources[Async]):
         await self.close()
 
 
-def _settings(url: str | None, key: str | None, environment: str | None) -> tuple[str, dict[str, str], str | None]:
-    values = configuration.resolve(url=url, key=key, environment=environment)
-    headers = {
-        "authorization": f"Bearer {configuration.require(values, 'key')}",
-        "user-agent": f"waypost-python/{VERSION}",
-    }
-    return configuration.require(values, "url").rstrip("/"), headers, values["environment"]
+def _settings(
+    url: str | None, key: str | None, environment: str | None, *, anonymous: bool
+) -> tuple[str, dict[str, str], str | None]:
+    wanted = {"url": url, "environment": environment} | ({} if anonymous else {"key": key})
+    values = configuration.resolve(**wanted)
+    headers = {"user-agent": f"waypost-python/{VERSION}"}
+    if not anonymous:
+        headers["authorization"] = f"Bearer {_header(configuration.require(values, 'key'))}"
+    return _address(configuration.require(values, "url")), headers, values["environment"]
+
+
+def _address(url: str) -> str:
+    """The API's address. Raises ConfigurationError for what no request could go to."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError("bad_url", f"{url!r} is not an address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise ConfigurationError("bad_url", f"{url!r} is not an address like https://waypost.example.com.")
+    return url.rstrip("/")
+
+
+def _header(key: str) -> str:
+    """The key, if a header can carry it. Raises CredentialsError, without repeating it."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise CredentialsError("invalid_credential", "The key holds characters that no key has: was it pasted whole?")
+    return key

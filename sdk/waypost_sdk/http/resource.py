@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 
 from waypost_sdk import exact
-from waypost_sdk.errors import ConfigurationError
+from waypost_sdk.errors import ConfigurationError, ServerError
 from waypost_sdk.http.plan import Answer, Item, Plan, Request, Stream, new_key, send
 from waypost_sdk.model import Page
 
@@ -23,6 +23,8 @@ PAGE = 200  # the most that the platform gives at once
 
 Query = tuple[tuple[str, str], ...]
 
+_PARTS = ("org", "project", "environment")
+
 
 class Sync:
     """Mode of the resources of a `Client`."""
@@ -33,31 +35,32 @@ class Async:
 
 
 class Scope:
-    """Where a client is: `org/project/environment`, and how long it tries again."""
+    """Where a client is: `org/project/environment` or the first parts of it, and how long it tries again."""
 
     def __init__(self, environment: str | None, retry_seconds: float) -> None:
         self._environment = environment
         self.retry_seconds = retry_seconds
 
-    def names(self) -> tuple[str, str, str]:
-        """Organization, project and environment. Raises ConfigurationError when they are not configured as such."""
+    def part(self, depth: int) -> str:
+        """The configured organization (0), project (1) or environment (2). Raises ConfigurationError when it is not."""
         parts = (self._environment or "").split("/")
-        if len(parts) != 3 or not all(parts):
+        if len(parts) > 3 or not all(parts[: depth + 1]) or len(parts) <= depth:
             raise ConfigurationError(
                 "not_configured",
-                f"environment must be org/project/environment (WAYPOST_ENVIRONMENT), not {self._environment!r}.",
+                f"No {_PARTS[depth]} is configured: environment must be {'/'.join(_PARTS)} (WAYPOST_ENVIRONMENT), "
+                f"not {self._environment!r}.",
             )
-        return parts[0], parts[1], parts[2]
+        return parts[depth]
 
     def org(self, org: str | None = None) -> str:
-        return f"/v1/orgs/{segment(org or self.names()[0])}"
+        return f"/v1/orgs/{segment(org or self.part(0))}"
 
     def project(self, org: str | None = None, project: str | None = None) -> str:
-        return f"{self.org(org)}/projects/{segment(project or self.names()[1])}"
+        return f"{self.org(org)}/projects/{segment(project or self.part(1))}"
 
     def environment(self) -> str:
         """The path of the environment itself, `E` in the contract."""
-        return f"{self.project()}/environments/{segment(self.names()[2])}"
+        return f"{self.project()}/environments/{segment(self.part(2))}"
 
 
 class Resource(Generic[M]):
@@ -70,8 +73,12 @@ class Resource(Generic[M]):
     def _get(self, path: str, query: Query = ()) -> Plan[Answer]:
         return send(Request("GET", path, query), self._scope.retry_seconds)
 
-    def _delete(self, path: str) -> Plan[Answer]:
-        return send(Request("DELETE", path), self._scope.retry_seconds)
+    def _delete(self, path: str, if_match: str | None = None) -> Plan[Answer]:
+        return send(Request("DELETE", path, headers=_matching(if_match)), self._scope.retry_seconds)
+
+    def _patch(self, path: str, body: Any, if_match: str | None = None) -> Plan[Answer]:
+        text = exact.encode(body)
+        return send(Request("PATCH", path, body=text, headers=_matching(if_match)), self._scope.retry_seconds)
 
     def _post(
         self, path: str, body: Any = None, *, key: str | None = None, query: Query = (), extra_seconds: float = 0.0
@@ -86,7 +93,7 @@ class Resource(Generic[M]):
         while left is None or left > 0:
             page = (*query, ("limit", str(PAGE if left is None else min(left, PAGE))))
             answer = yield from self._get(path, page if cursor is None else (*page, ("cursor", cursor)))
-            document: Page[T] = exact.decoder(Page[kind]).decode(answer.body)  # type: ignore[valid-type]
+            document = read(answer, Page[kind])  # type: ignore[valid-type]
             for item in document.items if left is None else document.items[:left]:
                 yield Item(item)
             left = None if left is None else left - len(document.items)
@@ -152,14 +159,38 @@ class iteration(Generic[P, T]):  # noqa: N801 -- used as a decorator
 
 
 def read(answer: Answer, kind: type[T]) -> T:
-    """The document of an answer; exact numbers."""
+    """The document of an answer; exact numbers. Raises ServerError when it is not one of the platform's."""
     decoder: msgspec.json.Decoder[T] = exact.decoder(kind)
-    return decoder.decode(answer.body)
+    try:
+        return decoder.decode(answer.body)
+    except msgspec.DecodeError as error:
+        raise ServerError(
+            "unreadable_answer",
+            f"The server answered {answer.status}, but not as Waypost does: is the address right? ({error})",
+            status=answer.status,
+            request_id=answer.headers.get("x-request-id"),
+        ) from error
+
+
+def tagged(answer: Answer, kind: type[T]) -> T:
+    """`read`, for structs with an `etag`: that of the answer."""
+    found = read(answer, kind)
+    found.etag = answer.headers.get("etag")  # type: ignore[attr-defined]
+    return found
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """A body of the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def segment(text: str) -> str:
     """One part of a path, whatever the text is."""
     return quote(text, safe="")
+
+
+def _matching(if_match: str | None) -> tuple[tuple[str, str], ...]:
+    return (("if-match", if_match),) if if_match else ()
 
 
 def _named(call: Callable[..., Any], plan: Callable[..., Any]) -> Callable[..., Any]:

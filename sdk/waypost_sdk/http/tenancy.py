@@ -1,32 +1,44 @@
-"""Organizations, projects, environments and their keys (native contract §2)."""
+"""Organizations, projects and environments (native contract §2)."""
 
-from datetime import datetime
-from typing import Any, Generic
+import time
+from typing import Generic
 
-from waypost_sdk.http.plan import Plan, Stream
-from waypost_sdk.http.resource import M, Resource, iteration, operation, read, segment
-from waypost_sdk.model import Environment, Key, Organization, Project
+from waypost_sdk.errors import ConflictError, NotFoundError, WaitTimeoutError
+from waypost_sdk.http.plan import Item, Plan, Sleep, Stream, collect
+from waypost_sdk.http.resource import M, Resource, given, iteration, operation, read, segment, tagged
+from waypost_sdk.tenancy import Environment, Organization, Project
+
+POLL_SECONDS = 0.1
+LONGEST_POLL_SECONDS = 1.0
 
 
 class Organizations(Resource[M], Generic[M]):
-    """`client.orgs`."""
+    """`client.organizations`."""
 
     @iteration
     def list(self) -> Stream[Organization]:
+        """Those that the credential sees."""
         return self._pages("/v1/orgs", Organization)
 
     @operation
     def get(self, org: str | None = None) -> Plan[Organization]:
         """By id or slug; without one, that of the configured environment."""
         answer = yield from self._get(self._scope.org(org))
-        return read(answer, Organization)
+        return tagged(answer, Organization)
 
     @operation
     def create(self, name: str, *, slug: str | None = None, idempotency_key: str | None = None) -> Plan[Organization]:
         """A new organization; `admin_key` is told this once."""
-        body = {"name": name} | ({"slug": slug} if slug else {})
-        answer = yield from self._post("/v1/orgs", body, key=idempotency_key)
-        return read(answer, Organization)
+        answer = yield from self._post("/v1/orgs", given(name=name, slug=slug), key=idempotency_key)
+        return tagged(answer, Organization)
+
+    @operation
+    def update(
+        self, org: str | None = None, *, name: str | None = None, slug: str | None = None, if_match: str | None = None
+    ) -> Plan[Organization]:
+        """Change what is given. With `if_match`, only what you have seen: else ConflictError."""
+        answer = yield from self._patch(self._scope.org(org), given(name=name, slug=slug), if_match)
+        return tagged(answer, Organization)
 
 
 class Projects(Resource[M], Generic[M]):
@@ -40,7 +52,7 @@ class Projects(Resource[M], Generic[M]):
     def get(self, project: str | None = None, *, org: str | None = None) -> Plan[Project]:
         """By id or slug; without one, that of the configured environment."""
         answer = yield from self._get(self._scope.project(org, project))
-        return read(answer, Project)
+        return tagged(answer, Project)
 
     @operation
     def create(
@@ -52,25 +64,46 @@ class Projects(Resource[M], Generic[M]):
         org: str | None = None,
         idempotency_key: str | None = None,
     ) -> Plan[Project]:
-        body = {"name": name} | {key: value for key, value in (("slug", slug), ("description", description)) if value}
+        body = given(name=name, slug=slug, description=description)
         answer = yield from self._post(f"{self._scope.org(org)}/projects", body, key=idempotency_key)
-        return read(answer, Project)
+        return tagged(answer, Project)
+
+    @operation
+    def update(
+        self,
+        project: str | None = None,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        description: str | None = None,
+        org: str | None = None,
+        if_match: str | None = None,
+    ) -> Plan[Project]:
+        """Change what is given."""
+        body = given(name=name, slug=slug, description=description)
+        answer = yield from self._patch(self._scope.project(org, project), body, if_match)
+        return tagged(answer, Project)
+
+    @operation
+    def delete(self, project: str, *, org: str | None = None, if_match: str | None = None) -> Plan[None]:
+        """Delete it with all of its environments; they go in the background."""
+        yield from self._delete(self._scope.project(org, project), if_match)
 
 
 class Environments(Resource[M], Generic[M]):
-    """`client.environments`."""
+    """`client.environments`. Without `environment`, each is about the configured one."""
 
     @iteration
     def list(self, *, org: str | None = None, project: str | None = None) -> Stream[Environment]:
-        return self._pages(self._path(org, project), Environment)
+        return self._pages(f"{self._scope.project(org, project)}/environments", Environment)
 
     @operation
     def get(
         self, environment: str | None = None, *, org: str | None = None, project: str | None = None
     ) -> Plan[Environment]:
-        """By id or slug, with its provisioning steps; without one, the configured environment."""
-        answer = yield from self._get(f"{self._path(org, project)}/{segment(environment or self._scope.names()[2])}")
-        return read(answer, Environment)
+        """By id or slug, with the steps of what is or was last done to it."""
+        answer = yield from self._get(self._path(environment, org, project))
+        return tagged(answer, Environment)
 
     @operation
     def create(
@@ -84,42 +117,123 @@ class Environments(Resource[M], Generic[M]):
         project: str | None = None,
         idempotency_key: str | None = None,
     ) -> Plan[Environment]:
-        """Ask for a new environment; it is provisioned in the background: `get` tells its status and steps."""
-        body: dict[str, Any] = {"name": name, "posture": posture}
-        body.update({key: value for key, value in (("slug", slug), ("backend", backend)) if value is not None})
-        answer = yield from self._post(self._path(org, project), body, key=idempotency_key)
-        return read(answer, Environment)
-
-    def _path(self, org: str | None, project: str | None) -> str:
-        return f"{self._scope.project(org, project)}/environments"
-
-
-class Keys(Resource[M], Generic[M]):
-    """`client.keys`: API keys of the environment (`wpe_…`)."""
+        """Ask for a new environment; it is provisioned in the background: see `wait_until_ready`."""
+        body = given(name=name, slug=slug, posture=posture, backend=backend)
+        path = f"{self._scope.project(org, project)}/environments"
+        answer = yield from self._post(path, body, key=idempotency_key)
+        return tagged(answer, Environment)
 
     @operation
-    def create(self, name: str, *, role: str | None = None, expires_at: datetime | None = None) -> Plan[Key]:
-        """A new key; `key` is told this once."""
-        body: dict[str, Any] = {"name": name}
-        body.update({key: value for key, value in (("role", role), ("expires_at", expires_at)) if value is not None})
-        answer = yield from self._post(self._path, body)
-        return read(answer, Key)
+    def update(
+        self,
+        environment: str | None = None,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        posture: str | None = None,
+        limits: dict[str, int] | None = None,
+        org: str | None = None,
+        project: str | None = None,
+        if_match: str | None = None,
+    ) -> Plan[Environment]:
+        """Change what is given."""
+        body = given(name=name, slug=slug, posture=posture, limits=limits)
+        answer = yield from self._patch(self._path(environment, org, project), body, if_match)
+        return tagged(answer, Environment)
+
+    @operation
+    def suspend(
+        self, environment: str | None = None, *, org: str | None = None, project: str | None = None
+    ) -> Plan[Environment]:
+        """Take no more work; what it holds stays."""
+        answer = yield from self._post(f"{self._path(environment, org, project)}/suspend")
+        return tagged(answer, Environment)
+
+    @operation
+    def resume(
+        self, environment: str | None = None, *, org: str | None = None, project: str | None = None
+    ) -> Plan[Environment]:
+        """Take work again."""
+        answer = yield from self._post(f"{self._path(environment, org, project)}/resume")
+        return tagged(answer, Environment)
+
+    @operation
+    def delete(
+        self, environment: str, *, org: str | None = None, project: str | None = None, if_match: str | None = None
+    ) -> Plan[Environment | None]:
+        """Delete it with everything in it, in the background: see `wait_until_deleted`."""
+        answer = yield from self._delete(self._path(environment, org, project), if_match)
+        return read(answer, Environment) if answer.status < 400 and answer.body else None
+
+    @operation
+    def wait_until_ready(
+        self,
+        environment: str | None = None,
+        timeout_seconds: float | None = None,
+        *,
+        org: str | None = None,
+        project: str | None = None,
+    ) -> Plan[Environment]:
+        """The environment once nothing is being done to it any more: look at its `status`. Raises WaitTimeoutError."""
+        seen = yield from collect(self._watch(self._path(environment, org, project), timeout_seconds))
+        return seen[-1]
+
+    @operation
+    def wait_until_deleted(
+        self,
+        environment: str,
+        timeout_seconds: float | None = None,
+        *,
+        org: str | None = None,
+        project: str | None = None,
+    ) -> Plan[None]:
+        """Return once it is gone. Raises WaitTimeoutError, ConflictError when deleting it came to a stop."""
+        try:
+            seen = yield from collect(self._watch(self._path(environment, org, project), timeout_seconds))
+        except NotFoundError:
+            return
+        if seen[-1].settled and seen[-1].status != "deleted":
+            detail = seen[-1].status_reason or f"it is {seen[-1].status}"
+            raise ConflictError("not_deleted", f"The environment {environment} was not deleted: {detail}.")
 
     @iteration
-    def list(self) -> Stream[Key]:
-        return self._pages(self._path, Key)
+    def watch(
+        self,
+        environment: str | None = None,
+        timeout_seconds: float | None = None,
+        *,
+        org: str | None = None,
+        project: str | None = None,
+    ) -> Stream[Environment]:
+        """The environment now and at every change, until nothing is being done to it or it is gone.
 
-    @operation
-    def delete(self, key_id: str) -> Plan[None]:
-        yield from self._delete(f"{self._path}/{segment(key_id)}")
+        Raises WaitTimeoutError after `timeout_seconds` (None: never).
+        """
+        return self._watch(self._path(environment, org, project), timeout_seconds)
 
-    @operation
-    def rotate(self, key_id: str, *, overlap_seconds: float | None = None) -> Plan[Key]:
-        """A new key in its place; the old one stays valid for `overlap_seconds`, 24 h unless given."""
-        body = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
-        answer = yield from self._post(f"{self._path}/{segment(key_id)}/rotate", body)
-        return read(answer, Key)
+    def _watch(self, path: str, timeout_seconds: float | None) -> Stream[Environment]:
+        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        last: Environment | None = None
+        pause = POLL_SECONDS
+        while True:
+            try:
+                answer = yield from self._get(path)
+            except NotFoundError:
+                if last is None:
+                    raise
+                return
+            found = tagged(answer, Environment)
+            if found != last:
+                last, pause = found, POLL_SECONDS
+                yield Item(found)
+            if found.settled:
+                return
+            left = LONGEST_POLL_SECONDS if end is None else end - time.monotonic()
+            if left <= 0:
+                detail = f"{found.slug} is still {found.status} after {timeout_seconds} s; it goes on."
+                raise WaitTimeoutError("wait_timeout", detail)
+            yield Sleep(min(pause, left))
+            pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
 
-    @property
-    def _path(self) -> str:
-        return f"{self._scope.environment()}/keys"
+    def _path(self, environment: str | None, org: str | None, project: str | None) -> str:
+        return f"{self._scope.project(org, project)}/environments/{segment(environment or self._scope.part(2))}"

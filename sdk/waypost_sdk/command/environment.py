@@ -1,0 +1,179 @@
+"""`waypost env`: environments and their whole life."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from waypost_sdk.command import failure, output, step
+from waypost_sdk.command.failure import UsageError
+from waypost_sdk.command.session import IfMatch, Org, Project, Timeout, Wait, Yes, confirm, connect
+
+if TYPE_CHECKING:
+    from waypost_sdk.http.client import Client
+    from waypost_sdk.tenancy import Environment
+
+app = typer.Typer(help="Environments: create, suspend, resume, delete.", no_args_is_help=True)
+
+_Given = Annotated[str | None, typer.Argument(metavar="[ENV]", help="Id or slug; default: the configured one.")]
+_Posture = typer.Option(metavar="dev|staging|prod", help="How careful the platform is with it.")
+_COLUMNS: tuple[output.Column, ...] = (
+    ("ENVIRONMENT", lambda environment: environment.slug),
+    ("ID", lambda environment: environment.id),
+    ("POSTURE", lambda environment: environment.posture),
+    ("STATUS", lambda environment: environment.status),
+    ("AGE", lambda environment: output.age(environment.created_at)),
+)
+
+
+@app.command("list")
+def list_(context: typer.Context, org: Org = None, project: Project = None, as_json: output.Json = False) -> None:
+    """List the environments of the project."""
+    with connect(context) as client:
+        output.show_list(client.environments.list(org=org, project=project), _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def get(
+    context: typer.Context,
+    environment: _Given = None,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Show an environment, its limits, and the steps of what was last done to it."""
+    with connect(context) as client:
+        output.show_one(client.environments.get(environment, org=org, project=project), as_json=as_json)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="A name for people.")],
+    slug: Annotated[str | None, typer.Option(help="Its name in paths; default: made from the name.")] = None,
+    posture: Annotated[str, _Posture] = "dev",
+    wait: Wait = False,
+    timeout: Timeout = None,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Create an environment; with --wait, exit code 1 unless it becomes ready."""
+    with connect(context) as client:
+        made = client.environments.create(name, slug=slug, posture=posture, org=org, project=project)
+        if wait:
+            made = _followed(client, made, timeout, org, project) or made
+    output.show_one(made, as_json=as_json)
+    _exit_unless(made, "ready", wait=wait)
+
+
+@app.command()
+def update(
+    context: typer.Context,
+    environment: _Given = None,
+    name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
+    slug: Annotated[str | None, typer.Option(help="Another name in paths; the old one leads nowhere.")] = None,
+    posture: Annotated[str | None, _Posture] = None,
+    limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; names as in `waypost env get`.")] = None,
+    if_match: IfMatch = None,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Change an environment."""
+    with connect(context) as client:
+        changed = client.environments.update(
+            environment,
+            name=name,
+            slug=slug,
+            posture=posture,
+            limits=_limits(limit),
+            if_match=if_match,
+            org=org,
+            project=project,
+        )
+        output.show_one(changed, as_json=as_json)
+
+
+@app.command()
+def suspend(
+    context: typer.Context,
+    environment: _Given = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Take no more work; what the environment holds stays."""
+    with connect(context) as client:
+        found = client.environments.suspend(environment, org=org, project=project)
+        if wait:
+            found = _followed(client, found, timeout, org, project) or found
+    output.show_one(found, as_json=as_json)
+    _exit_unless(found, "suspended", wait=wait)
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    environment: _Given = None,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Take work again."""
+    with connect(context) as client:
+        found = client.environments.resume(environment, org=org, project=project)
+        if wait:
+            found = _followed(client, found, timeout, org, project) or found
+    output.show_one(found, as_json=as_json)
+    _exit_unless(found, "ready", wait=wait)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="Id or slug.")],
+    wait: Wait = False,
+    timeout: Timeout = None,
+    if_match: IfMatch = None,
+    yes: Yes = False,
+    org: Org = None,
+    project: Project = None,
+) -> None:
+    """Delete an environment with everything in it; with --wait, exit code 1 unless it is gone at the end."""
+    with connect(context) as client:
+        found = client.environments.get(environment, org=org, project=project)
+        question = f"The environment {found.slug} ({found.name}, {found.posture}) will go, with everything in it."
+        confirm(question, found.slug, yes=yes)
+        client.environments.delete(found.id, org=org, project=project, if_match=if_match)
+        last = _followed(client, found, timeout, org, project) if wait else None
+    if last is not None and last.settled and last.status != "deleted":
+        _exit_unless(last, "deleted", wait=True)
+    output.note(f"{'deleted' if wait else 'deleting'} {found.slug}")
+
+
+def _followed(
+    client: "Client", environment: "Environment", timeout: float | None, org: str | None, project: str | None
+) -> "Environment | None":
+    """The last state of it, once nothing is being done to it; by its id, because a slug may be used again."""
+    states: Iterator[Environment] = client.environments.watch(environment.id, timeout, org=org, project=project)
+    return step.follow(states)
+
+
+def _exit_unless(environment: "Environment", status: str, *, wait: bool) -> None:
+    if wait and environment.status != status:
+        reason = f": {environment.status_reason}" if environment.status_reason else ""
+        output.note(f"waypost: {environment.slug} is {environment.status}{reason}")
+        raise typer.Exit(failure.OTHER)
+
+
+def _limits(texts: list[str] | None) -> dict[str, int] | None:
+    pairs = dict(text.partition("=")[::2] for text in texts or ())
+    wrong = next((text for text in texts or () if not text.partition("=")[2].isdigit()), None)
+    if wrong is not None:
+        raise UsageError(f"--limit is NAME=NUMBER, not {wrong!r}.")
+    return {name: int(value) for name, value in pairs.items()} or None

@@ -1,0 +1,58 @@
+"""`waypost org`: organizations."""
+
+from typing import Annotated
+
+import typer
+
+from waypost_sdk.command import output
+from waypost_sdk.command.session import IfMatch, connect
+
+app = typer.Typer(help="Organizations.", no_args_is_help=True)
+
+_Given = Annotated[str | None, typer.Argument(metavar="[ORG]", help="Id or slug; default: the configured one.")]
+_COLUMNS: tuple[output.Column, ...] = (
+    ("ORGANIZATION", lambda org: org.slug),
+    ("NAME", lambda org: org.name),
+    ("ID", lambda org: org.id),
+    ("AGE", lambda org: output.age(org.created_at)),
+)
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: output.Json = False) -> None:
+    """List the organizations that the credential sees."""
+    with connect(context) as client:
+        output.show_list(client.organizations.list(), _COLUMNS, as_json=as_json)
+
+
+@app.command()
+def get(context: typer.Context, org: _Given = None, as_json: output.Json = False) -> None:
+    """Show an organization."""
+    with connect(context) as client:
+        output.show_one(client.organizations.get(org), as_json=as_json)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Option(help="A name for people.")],
+    slug: Annotated[str | None, typer.Option(help="Its name in paths; default: made from the name.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Create an organization; its first key is shown this once."""
+    with connect(context) as client:
+        output.show_one(client.organizations.create(name, slug=slug), as_json=as_json)
+
+
+@app.command()
+def update(
+    context: typer.Context,
+    org: _Given = None,
+    name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
+    slug: Annotated[str | None, typer.Option(help="Another name in paths; the old one leads nowhere.")] = None,
+    if_match: IfMatch = None,
+    as_json: output.Json = False,
+) -> None:
+    """Change an organization."""
+    with connect(context) as client:
+        output.show_one(client.organizations.update(org, name=name, slug=slug, if_match=if_match), as_json=as_json)

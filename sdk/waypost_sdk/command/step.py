@@ -1,0 +1,78 @@
+"""Steps of an environment's life on stderr, as they happen: live on a terminal, a line for each elsewhere."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from waypost_sdk.tenancy import Environment, EnvironmentStep
+
+_MARKS = {"done": "[green]✔[/]", "failed": "[red]✘[/]", "pending": "[dim]·[/]"}
+
+
+def follow(states: "Iterable[Environment]") -> "Environment | None":
+    """Show each state as it comes; answers the last one, None when there was none."""
+    last: Environment | None = None
+    told: set[tuple[str, str]] = set()
+    live = _Live() if sys.stderr.isatty() else None
+    with live or nullcontext():
+        for last in states:
+            if live is not None:
+                live.show(last)
+            else:
+                _tell(last.steps or [], told)
+    return last
+
+
+def _tell(steps: "list[EnvironmentStep]", told: set[tuple[str, str]]) -> None:
+    for step in steps:
+        if step.state in ("done", "failed") and (step.name, step.state) not in told:
+            told.add((step.name, step.state))
+            sys.stderr.write(f"{step.name} {step.state} {_seconds(step)}{': ' + step.error if step.error else ''}\n")
+
+
+class _Live:
+    """A table that is drawn again as its environment changes, and as its clocks run."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        self._environment: Environment | None = None
+        self._spinner = Spinner("dots")
+        self._live = Live(console=Console(stderr=True), get_renderable=self._table, refresh_per_second=10)
+
+    def __enter__(self) -> "_Live":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.refresh()
+        self._live.stop()
+
+    def show(self, environment: "Environment") -> None:
+        self._environment = environment
+        self._live.refresh()
+
+    def _table(self) -> Any:
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 1))
+        table.add_column(width=1)
+        table.add_column(no_wrap=True)
+        table.add_column(justify="right", style="dim", no_wrap=True)
+        table.add_column(overflow="fold", style="red")
+        for step in (self._environment.steps if self._environment else None) or []:
+            mark = _MARKS.get(step.state, self._spinner)
+            table.add_row(mark, step.name, _seconds(step), step.error or "")
+        return table
+
+
+def _seconds(step: "EnvironmentStep") -> str:
+    """How long it took, or has been taking."""
+    if step.started_at is None:
+        return ""
+    return f"{((step.finished_at or datetime.now(UTC)) - step.started_at).total_seconds():.2f} s"

@@ -1,0 +1,149 @@
+"""Organizations, projects, environments, people and keys as structs: native contract, sections 1 and 2.
+
+Fields that this version does not know are ignored. Instants are aware datetimes in UTC. `etag` is the answer's header:
+give it back as `if_match` to change only what you have seen.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+TRANSITIONAL = frozenset({"provisioning", "suspending", "resuming", "deleting"})
+
+
+class Organization(msgspec.Struct, kw_only=True):
+    """An organization. `admin_key` is there only in the answer to its creation."""
+
+    id: str
+    slug: str
+    name: str
+    admin_key: str | None = None
+    limits: dict[str, int] | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    etag: str | None = None
+
+
+class Project(msgspec.Struct, kw_only=True):
+    """A project: environments that belong together, with their drafts and versions."""
+
+    id: str
+    slug: str
+    name: str
+    organization_id: str | None = None
+    description: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    status: str | None = None
+    etag: str | None = None
+
+
+class EnvironmentStep(msgspec.Struct, kw_only=True):
+    """One step of provisioning, suspending, resuming or deleting. `state` is pending, running, done or failed."""
+
+    name: str
+    state: str
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str | None = None
+
+
+class Environment(msgspec.Struct, kw_only=True):
+    """An environment: `status` is provisioning, ready, failed, suspended, deleting or deleted."""
+
+    id: str
+    slug: str
+    name: str
+    posture: str | None = None
+    backend: str | None = None
+    tenancy: str | None = None
+    status: str | None = None
+    status_reason: str | None = None
+    steps: list[EnvironmentStep] | None = None
+    limits: dict[str, Any] | None = None
+    organization_id: str | None = None
+    project_id: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    etag: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is being done to it at the moment."""
+        return self.status not in TRANSITIONAL
+
+
+class Key(msgspec.Struct, kw_only=True):
+    """An API key. `key`, its whole text, is there only in the answer to its creation or rotation."""
+
+    id: str
+    name: str
+    role: str | None = None
+    public_id: str | None = None
+    key: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+    replaced_by: str | None = None
+    etag: str | None = None
+
+
+class Person(msgspec.Struct, kw_only=True):
+    """Somebody who signs in."""
+
+    id: str
+    email: str
+    name: str | None = None
+    created_at: datetime | None = None
+
+
+class Member(msgspec.Struct, kw_only=True):
+    """A person's role in an organization, or in one project of it when `project_id` is there."""
+
+    id: str
+    person: Person
+    role: str
+    project_id: str | None = None
+    created_at: datetime | None = None
+    etag: str | None = None
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """A person signed in. `access_token` is there only in the answer that made it."""
+
+    id: str | None = None
+    access_token: str | None = None
+    token_type: str | None = None
+    expires_at: datetime | None = None
+    person: Person | None = None
+
+
+class Allowed(msgspec.Struct, kw_only=True):
+    """Whether a credential has one permission in a place, and why."""
+
+    permission: str
+    allowed: bool = False
+    reason: str | None = None
+
+
+class WhoAmI(msgspec.Struct, kw_only=True):
+    """Who speaks with a credential, and what it may do."""
+
+    kind: str
+    id: str
+    name: str | None = None
+    email: str | None = None
+    expires_at: datetime | None = None
+    permissions: list[Allowed] = []
+
+    @property
+    def who(self) -> str:
+        """The person's address, or the kind and name of the key."""
+        return self.email or f"{self.kind.replace('_', ' ')} {self.name or self.id}"
+
+    @property
+    def home(self) -> str | None:
+        return None
