@@ -11,7 +11,15 @@ from waypost.ids import new_id
 def origin_of(call: Call) -> Origin:
     """Who makes this request, and from where."""
     principal, exchange = call.principal, call.exchange
-    return Origin(principal.actor, principal.kind.value, exchange.request_id, exchange.address or None)
+    scope = call.place.scope
+    return Origin(
+        actor=principal.actor,
+        actor_kind=principal.kind.value,
+        request_id=exchange.request_id,
+        source_address=exchange.address or None,
+        project_id=scope.project_id,
+        environment_id=scope.environment_id,
+    )
 
 
 def tenancy(connection: Connection, call: Call) -> PostgresTenancy:

@@ -7,13 +7,14 @@ from gateway.edge import Edge
 from gateway.endpoint import Endpoint, application
 from gateway.engine import token
 from gateway.services import Services
-from gateway.v1 import environment, event, function, job, key, node, organization, project
+from gateway.v1 import audit, environment, event, function, job, key, node, organization, project
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *organization.ENDPOINTS,
     *project.ENDPOINTS,
     *environment.ENDPOINTS,
     *key.ENDPOINTS,
+    *audit.ENDPOINTS,
     *job.ENDPOINTS,
     *event.ENDPOINTS,
     *function.ENDPOINTS,

@@ -23,6 +23,8 @@ class Origin(msgspec.Struct, frozen=True):
     actor_kind: str = "system"
     request_id: str | None = None
     source_address: str | None = None
+    project_id: UUID | None = None
+    environment_id: UUID | None = None
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
@@ -77,3 +79,18 @@ class WrittenEntry(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def position(self) -> Position:
         return Position(self.transaction, self.id)
+
+
+class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """What a list of entries is narrowed to; None is no narrowing. `action` is `noun.verb` or `noun.*`."""
+
+    organization_id: UUID | None = None
+    project_id: UUID | None = None
+    environment_id: UUID | None = None
+    actor: str | None = None
+    action: str | None = None
+    target: str | None = None
+    outcome: str | None = None
+    request_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None

@@ -16,11 +16,12 @@ insert into control.audit (
 async def insert_audit(connection: Connection, entry: AuditEntry, origin: Origin | None = None) -> None:
     """Add one entry, in the transaction of `connection`; what it does not say of its origin, `origin` does."""
     e, o = entry, origin or Origin(entry.actor, entry.actor.partition(":")[0])
+    same_environment = e.environment_id is not None and e.environment_id == o.environment_id
     await connection.execute(
         _INSERT,
         e.id,
         e.organization_id,
-        e.project_id,
+        e.project_id or (o.project_id if same_environment else None),
         e.environment_id,
         e.actor,
         e.actor_kind or o.actor_kind,
