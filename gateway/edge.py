@@ -15,6 +15,7 @@ from gateway.exchange import ClientGone, Exchange, Receive, Send
 from gateway.problem import answer_for
 from gateway.v1.job import SUBMIT
 from waypost.access.decision import require
+from waypost.access.model import Permission
 from waypost.clock import monotonic
 from waypost.telemetry.log import get_logger
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("gateway.edge")
 _NAME = SUBMIT.name
+_PERMISSION = Permission.OPERATE_ENVIRONMENT  # as SUBMIT declares
 _FIXED = ["", "orgs", "projects", "environments"]  # every other part of a submission's path
 
 
@@ -58,8 +60,8 @@ class Edge:
         exchange.name = _NAME
         parameters = dict(zip(("org", "project", "environment"), parts, strict=True))
         principal = await services.authenticate(exchange)
-        place = await find_place(services, principal, parameters)
-        require(principal, SUBMIT.permission, place.scope)  # type: ignore[arg-type]  # declared
+        place = await find_place(services, principal, parameters, _PERMISSION)
+        require(principal, _PERMISSION, place.scope)
         return await SUBMIT.run(Call(services, exchange, parameters, principal, place))
 
     async def _fail(self, exchange: Exchange, error: Exception, send: Send) -> None:

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from gateway.exchange import Answer, Exchange, exchange_of
 from gateway.place import Place
 from waypost import document, errors
-from waypost.access.decision import require
+from waypost.access.decision import organization_where, require
 from waypost.access.model import Permission, Principal
 from waypost.ids import parse_id
 from waypost.tenancy.model import Environment, Project
@@ -117,13 +117,15 @@ PAGE = (
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One method of one path. `public` says why no credential is needed; else `permission` is."""
+    """One method of one path. It needs `permission`; or `personal` says why any valid credential is enough, and
+    `public` why none is needed."""
 
     method: str
     path: str
     run: Run
     summary: str
     permission: Permission | None = None
+    personal: str = ""
     public: str = ""
     body: Any = None
     answer: Any = None
@@ -135,6 +137,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     example: Any = None  # of the body
     kind: str = "application/json"
     body_kind: str = "application/json"
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it declares exactly one of what it needs and why it needs nothing."""
+        return sum(map(bool, (self.permission, self.personal, self.public))) == 1
 
     @property
     def parameters(self) -> list[str]:
@@ -155,19 +162,23 @@ def endpoint(method: str, path: str, **declared: Any) -> Callable[[Run], Endpoin
 async def admit(services: "Services", declared: Endpoint, exchange: Exchange, parameters: Mapping[str, str]) -> Call:
     """Authenticate, limit, find the place, ask for the permission, check the query; raises what the caller may see."""
     query = read_query(exchange.query, declared.query)
-    if declared.permission is None:
+    if declared.public:
         return Call(services, exchange, parameters, query=query)
     principal = await services.authenticate(exchange)
-    place = await find_place(services, principal, parameters)
+    if declared.permission is None:
+        return Call(services, exchange, parameters, principal, query=query)
+    place = await find_place(services, principal, parameters, declared.permission)
     require(principal, declared.permission, place.scope)
     return Call(services, exchange, parameters, principal, place, query)
 
 
-async def find_place(services: "Services", principal: Principal, parameters: Mapping[str, str]) -> Place:
-    """What the path addresses; a path that names no organization is about the caller's own."""
-    organization = parameters.get("org") or str(principal.organization_id)
+async def find_place(
+    services: "Services", principal: Principal, parameters: Mapping[str, str], permission: Permission
+) -> Place:
+    """What the path addresses; a path that names no organization is about the caller's first with that permission."""
+    organization = parameters.get("org") or str(organization_where(principal, permission))
     path = (organization, parameters.get("project"), parameters.get("environment"))
-    return await services.places.find(path, principal.organization_id)
+    return await services.places.find(path, principal.organizations)
 
 
 def read_query(text: bytes, declared: Iterable[Parameter]) -> dict[str, list[str]]:
@@ -244,12 +255,12 @@ def _options(path: str, methods: list[str]) -> Endpoint:
 
 
 def check_permissions(app: Litestar) -> None:
-    """Raises RuntimeError naming every route of the application that declares neither a permission nor why none."""
+    """Raises RuntimeError naming every route of the application that does not declare a permission, or why none."""
     bare = []
     for route in app.routes:
         for handler in getattr(route, "route_handlers", None) or [getattr(route, "route_handler", None)]:
             declared = getattr(handler, "opt", {}).get("endpoint")
-            if not isinstance(declared, Endpoint) or not (declared.permission or declared.public):
+            if not isinstance(declared, Endpoint) or not declared.guarded:
                 bare.append(f"{route.path} ({handler})")
     if bare:
         raise RuntimeError(f"routes without a declared permission: {', '.join(bare)}")

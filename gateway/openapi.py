@@ -103,6 +103,8 @@ def _operation(declared: Endpoint, by_kind: dict[str, Any]) -> dict[str, Any]:
     if declared.permission is not None:
         description = f"{description}\n\nNeeds the permission `{declared.permission}`.".strip()
         operation["x-permission"] = declared.permission.value
+    elif declared.personal:
+        description = f"{description}\n\nAny valid credential will do: {declared.personal}.".strip()
     elif declared.path in TOKEN_PATHS:
         operation["security"] = [{"client": []}]
     else:
@@ -189,6 +191,8 @@ def _failures(declared: Endpoint) -> list[int]:
     failures = {503}
     if declared.permission is not None:
         failures |= {401, 403, 404, 422, 429}
+    if declared.personal:
+        failures |= {401, 422, 429}
     if declared.body is not None:
         failures |= {400, 413, 422}
     if declared.idempotent or declared.method == "POST":

@@ -1,5 +1,6 @@
 """Which organization, project and environment a path means, cached for 5 s and dropped by message (decision 29)."""
 
+from collections.abc import Container
 from uuid import UUID
 
 import msgspec
@@ -48,13 +49,13 @@ class Places:
         self._database = database
         self._cache: Cache[Path, Place] = Cache(CACHE_SECONDS)
 
-    async def find(self, path: Path, organization_id: UUID) -> Place:
-        """The place within a caller's organization; raises 404 naming the first part that is not there.
+    async def find(self, path: Path, organizations: Container[UUID]) -> Place:
+        """The place within a caller's organizations; raises 404 naming the first part that is not there.
 
         Whether another organization exists, and what it holds, cannot be told from the answer.
         """
         place = self._cache.peek(path) or await self._cache.get(path, lambda: self._load(path))
-        if place is None or place.organization.id != organization_id:
+        if place is None or place.organization.id not in organizations:
             raise errors.not_found("organization")
         if path[1] is not None and place.project is None:
             raise errors.not_found("project")

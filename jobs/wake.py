@@ -113,7 +113,13 @@ class EnvironmentChanged(msgspec.Struct, frozen=True, array_like=True, tag="envi
     environment_id: UUID
 
 
-AccessMessage = KeyChanged | CredentialChanged | EnvironmentChanged
+class PersonChanged(msgspec.Struct, frozen=True, array_like=True, tag="person"):
+    """A person's roles, sessions or standing changed."""
+
+    person_id: UUID
+
+
+AccessMessage = KeyChanged | CredentialChanged | EnvironmentChanged | PersonChanged
 
 Message = EnvironmentMessage | JobMessage | AccessMessage
 

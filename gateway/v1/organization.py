@@ -6,11 +6,13 @@ from gateway.audit import tenancy
 from gateway.endpoint import ORG, PAGE, Call, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
-from gateway.page import page_of
+from gateway.page import page_of, paged
 from gateway.precondition import etag, tagged
 from gateway.v1.form import location
 from gateway.v1.view import OrganizationView, organization_view, page_view
 from storage.postgres.database import Connection
+from storage.postgres.tenancy.organization import list_organizations
+from waypost.access.decision import visible_organizations
 from waypost.access.model import Permission, Role
 from waypost.tenancy import operation
 
@@ -56,20 +58,24 @@ async def create_organization(call: Call) -> Answer:
         )
         return ok(organization_view(made, text), 201, [location(made.id), (b"etag", etag(made.row_version))])
 
-    return await once(call, call.principal.organization_id, "orgs.create", work)
+    return await once(call, call.place.organization.id, "orgs.create", work)
 
 
 @endpoint(
     "GET",
     "/v1/orgs",
-    summary="The organizations that this credential sees: its own",
-    permission=Permission.VIEW_ORG,
+    summary="The organizations that this credential sees, newest first",
+    personal="everybody sees their own",
     query=PAGE,
     answer=OrganizationPage,
 )
 async def read_organizations(call: Call) -> Answer:
-    page_of(call.query, "orgs", call.principal.organization_id)  # one item: nothing to page through, but checked alike
-    return ok(page_view([organization_view(call.place.organization)], None))
+    seen = visible_organizations(call.principal)
+    page = page_of(call.query, "orgs", call.principal.id)
+    async with call.services.database.unit() as connection:
+        found = await list_organizations(connection, only=seen, before=page.after, limit=page.limit + 1)
+    shown, cursor = paged(page, found, lambda organization: organization.id)
+    return ok(page_view([organization_view(organization) for organization in shown], cursor))
 
 
 @endpoint("GET", ORG, summary="One organization", permission=Permission.VIEW_ORG, answer=OrganizationView)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,10 @@ from storage.postgres.function import pause
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.tenancy import organization as organizations
 from storage.postgres.tenancy import project as projects
+from storage.postgres.tenancy.kek import register_kek
 from storage.postgres.tenancy.unit import PostgresTenancy
 from storage.secrets import EnvironmentKeys
+from tests.own_postgres import OwnPostgres
 from waypost import clock, ids
 from waypost.access.key import check_key, make_node_secret, same_secret
 from waypost.access.model import NodeCredential, Role
@@ -23,12 +24,14 @@ from waypost.secret import DataKey, KeyEncryptionKey, SealError
 from waypost.tenancy import operation
 from waypost.tenancy.model import PROVISION_STEPS, Environment, Organization, Posture, Project, Status, StepState
 
-KEK = KeyEncryptionKey(DataKey.generate())
+KEK = KeyEncryptionKey(DataKey.generate())  # registered by the fixture `database`
 
 
 @pytest.fixture(scope="session")
-async def database(platform: Any) -> AsyncIterator[Database]:
-    opened = await Database.open(platform.database_url("waypost_gateway"), name="test")
+async def database(ledger_server: OwnPostgres) -> AsyncIterator[Database]:
+    opened = await Database.open(ledger_server.url("waypost_gateway"), name="test")
+    async with opened.unit() as connection:
+        await register_kek(connection, KEK.id)
     yield opened
     await opened.close()
 
@@ -140,7 +143,7 @@ async def test_lists_are_newest_first_and_go_on_where_they_stopped(database: Dat
         first = await projects.list_projects(connection, organization.id, before=None, limit=2)
         await operation.create_project(unit, organization.id, actor="x", name="Late")
         second = await projects.list_projects(connection, organization.id, before=first[-1].id, limit=2)
-        own = await organizations.list_organizations(connection, only=organization.id, before=None, limit=50)
+        own = await organizations.list_organizations(connection, only=[organization.id], before=None, limit=50)
     assert [p.slug for p in first + second] == [p.slug for p in reversed(made)]
     assert [o.id for o in own] == [organization.id]
 

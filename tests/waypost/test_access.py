@@ -5,7 +5,7 @@ import pytest
 from waypost import ids
 from waypost.access import key as access_key
 from waypost.access.decision import MATRIX, may, permissions_of, require
-from waypost.access.model import Permission, Principal, PrincipalKind, Role, Scope
+from waypost.access.model import Grant, Permission, Principal, PrincipalKind, Role, Scope
 from waypost.errors import WaypostError
 
 ORG, PROJECT, ENVIRONMENT = ids.new_id(), ids.new_id(), ids.new_id()
@@ -25,7 +25,7 @@ TABLE = {  # governance contract §3, row by row: org_admin, project_admin, oper
 
 def principal(role: Role, confined: bool = False) -> Principal:
     kind = PrincipalKind.ENVIRONMENT_KEY if confined else PrincipalKind.ORGANIZATION_KEY
-    return Principal(kind, ids.new_id(), ORG, role, ENVIRONMENT if confined else None)
+    return Principal(kind, ids.new_id(), (Grant(ORG, role, environment_id=ENVIRONMENT if confined else None),))
 
 
 @pytest.mark.parametrize("permission", list(Permission))
@@ -39,9 +39,9 @@ def test_the_matrix_is_the_contracts(permission: Permission) -> None:
 
 def test_only_an_org_admin_changes_the_organization() -> None:
     """A project administrator has no project permission where no project is addressed."""
-    assert permissions_of(Role.PROJECT_ADMIN, AT_ORG) == {Permission.VIEW_ORG}
-    assert permissions_of(Role.ORG_ADMIN, AT_ORG) == set(Permission)
-    assert Permission.OPERATE_ENVIRONMENT not in permissions_of(Role.OPERATOR, AT_PROJECT)
+    assert permissions_of(principal(Role.PROJECT_ADMIN), AT_ORG) == {Permission.VIEW_ORG}
+    assert permissions_of(principal(Role.ORG_ADMIN), AT_ORG) == set(Permission)
+    assert Permission.OPERATE_ENVIRONMENT not in permissions_of(principal(Role.OPERATOR), AT_PROJECT)
 
 
 def test_another_organization_is_not_found() -> None:

@@ -30,6 +30,7 @@ class PrincipalKind(StrEnum):
 
     ORGANIZATION_KEY = "organization_key"  # wp_…
     ENVIRONMENT_KEY = "environment_key"  # wpe_…
+    PERSON = "person"  # somebody who signed in: a session's cookie, or wps_…
     SYSTEM = "system"  # the platform itself: `waypost up`, a platform job
 
 
@@ -41,20 +42,65 @@ class Scope(msgspec.Struct, frozen=True):
     environment_id: UUID | None = None
 
 
-class Principal(msgspec.Struct, frozen=True):
-    """An authenticated caller. `environment_id` is set for a key that is confined to one environment."""
+class Grant(msgspec.Struct, frozen=True):
+    """A role somewhere: in a whole organization, in one project of it, or confined to one environment."""
 
-    kind: PrincipalKind
-    id: UUID  # of the key
     organization_id: UUID
     role: Role
+    project_id: UUID | None = None
     environment_id: UUID | None = None
-    public_id: str = ""
+
+    @property
+    def place(self) -> UUID:
+        """The id of the smallest thing that it names."""
+        return self.environment_id or self.project_id or self.organization_id
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """An authenticated caller, whatever the credential. A key has one grant, a person one for each membership."""
+
+    kind: PrincipalKind
+    id: UUID  # of the key, or of the person
+    grants: tuple[Grant, ...]
+    public_id: str = ""  # of the key or session
+    name: str = ""
+    expires_at: datetime | None = None  # of the credential
+    session_id: UUID | None = None  # a person's
+    placed: dict[UUID, Grant] = {}  # each by its place; made from `grants`
+    organizations: frozenset[UUID] = frozenset()  # that it can see at all; made from `grants`
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "placed", {grant.place: grant for grant in self.grants})
+        msgspec.structs.force_setattr(self, "organizations", frozenset(grant.organization_id for grant in self.grants))
 
     @property
     def actor(self) -> str:
-        """How audit and `submitted_by` name the caller: `key:<id>` or `system`."""
-        return "system" if self.kind is PrincipalKind.SYSTEM else f"key:{self.id}"
+        """How audit and `submitted_by` name the caller: `key:<id>`, `person:<id>` or `system`."""
+        if self.kind is PrincipalKind.SYSTEM:
+            return "system"
+        return f"person:{self.id}" if self.kind is PrincipalKind.PERSON else f"key:{self.id}"
+
+    @property
+    def organization_id(self) -> UUID:
+        """A key's organization. Raises ValueError for a caller of none or of several: ask for a place instead."""
+        (found,) = self.organizations
+        return found
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One membership: a person's role in an organization, or in one project of it."""
+
+    id: UUID
+    organization_id: UUID
+    project_id: UUID | None
+    person_id: UUID
+    email: str
+    person_name: str
+    role: Role
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    row_version: int = 1
 
 
 class ApiKey(msgspec.Struct, frozen=True):
@@ -77,7 +123,8 @@ class ApiKey(msgspec.Struct, frozen=True):
     def principal(self) -> Principal:
         """Who speaks with this key."""
         kind = PrincipalKind.ORGANIZATION_KEY if self.environment_id is None else PrincipalKind.ENVIRONMENT_KEY
-        return Principal(kind, self.id, self.organization_id, self.role, self.environment_id, self.public_id)
+        grant = Grant(self.organization_id, self.role, environment_id=self.environment_id)
+        return Principal(kind, self.id, (grant,), self.public_id, self.name, self.expires_at)
 
 
 class NodeCredential(msgspec.Struct, frozen=True):

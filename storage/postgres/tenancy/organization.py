@@ -1,5 +1,6 @@
 """Organizations."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ on conflict (slug) do nothing returning true
 _READ = f"select {_COLUMNS} from control.organization where id = $1 or slug = $2"  # noqa: S608 - constants only
 _LIST = f"""
 select {_COLUMNS} from control.organization
-where ($1::uuid is null or id = $1) and ($2::uuid is null or id < $2)
+where ($1::uuid[] is null or id = any ($1)) and ($2::uuid is null or id < $2)
 order by id desc limit $3
 """  # noqa: S608 - constants only
 
@@ -32,10 +33,12 @@ async def read_organization(connection: Connection, reference: UUID | str) -> Or
 
 
 async def list_organizations(
-    connection: Connection, *, only: UUID | None, before: UUID | None, limit: int
+    connection: Connection, *, only: Collection[UUID] | None, before: UUID | None, limit: int
 ) -> list[Organization]:
-    """Newest first; a key sees its own organization (`only`) and no other."""
-    return [_organization(row) for row in await connection.fetch(_LIST, only, before, limit)]
+    """Newest first, older than `before`; those of `only`, which are what a caller sees, or all."""
+    return [
+        _organization(row) for row in await connection.fetch(_LIST, None if only is None else list(only), before, limit)
+    ]
 
 
 def either(reference: UUID | str) -> tuple[UUID | None, str | None]:

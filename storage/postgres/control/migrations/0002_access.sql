@@ -13,6 +13,29 @@ create table control.person (
     row_version bigint not null default 1
 );
 
+-- Whose role it is: in the whole organization, or in one project of it, where it replaces any but `org_admin` (governance
+-- contract §3).
+create table control.membership (
+    id uuid primary key,
+    organization_id uuid not null references control.organization,
+    project_id uuid references control.project on delete cascade, -- null: the whole organization
+    person_id uuid not null references control.person,
+    role text not null check (role in ('org_admin', 'project_admin', 'operator', 'viewer')),
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    row_version bigint not null default 1,
+    check (role <> 'org_admin' or project_id is null),
+    unique nulls not distinct (organization_id, project_id, person_id)
+);
+create index membership_listing on control.membership (organization_id, id desc);
+create index membership_person on control.membership (person_id);
+create index membership_project on control.membership (project_id) where project_id is not null;
+-- Who else administers an organization is asked whenever an administrator goes.
+create index membership_admin on control.membership (organization_id) where role = 'org_admin';
+
+grant select, insert, update, delete on control.membership to waypost_gateway;
+
 -- Signing in ------------------------------------------------------------------------------------------------------------
 
 -- An offer of one membership by a one-time link. Of the token only the SHA-256 is kept.
