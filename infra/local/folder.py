@@ -17,13 +17,16 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 import waypost
 from infra.local.privilege import server_user
 from infra.local.problem import ExitCode, LocalError
+
+if TYPE_CHECKING:
+    from waypost.secret import KeyRing
 
 LAYOUT = 1
 MIN_FREE_BYTES = 200 << 20  # a cluster, its log and a checkpoint fit; below it PostgreSQL would stop in the middle
@@ -102,6 +105,53 @@ class DataFolder:
             self.close()
             raise
 
+    def open_empty(self) -> None:
+        """Make and lock a folder that is to be filled from a backup; no start takes it before `finish_filling`.
+
+        Raises LocalError when it holds anything but what an interrupted filling left, which goes.
+        """
+        try:
+            self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._take_lock()
+            self._check_empty()
+            self._filling.touch(0o600)
+            self._clear()
+            self._check_space()
+            for place in (self.secrets, self.logs):
+                place.mkdir(mode=0o700)
+            self._check_socket_dir()
+        except OSError as error:
+            self.close()
+            raise folder_problem(self.root, error) from error
+        except LocalError:
+            self.close()
+            raise
+
+    def _check_empty(self) -> None:
+        others = [entry for entry in self.root.iterdir() if entry.name != "lock"]
+        if others and not self._filling.exists():
+            raise LocalError(f"{self.root} is not empty: choose another folder with --data-dir.", ExitCode.CONFLICT)
+
+    def finish_filling(self) -> None:
+        """From here on it is a data folder like any other."""
+        self._write_version()
+        self._filling.unlink()
+
+    def remove_filling(self) -> None:
+        """After a failure: nothing is left, and the folder is empty."""
+        self._clear()
+        self._filling.unlink(missing_ok=True)
+        (self.root / "lock").unlink(missing_ok=True)
+
+    @property
+    def _filling(self) -> Path:
+        return self.root / "restoring"
+
+    def _clear(self) -> None:
+        for entry in self.root.iterdir():
+            if entry.name not in ("lock", self._filling.name):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
     def close(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
@@ -131,10 +181,41 @@ class DataFolder:
             write_secret(path, msgspec.json.encode(known))
         return known
 
+    def kek_variables(self) -> dict[str, str]:
+        """Where the key-encryption keys are, as settings: where the caller's WAYPOST_KEK or WAYPOST_KEK_FILE says, else
+        in the folder's own file.
+        """
+        for name in ("WAYPOST_KEK", "WAYPOST_KEK_FILE"):
+            if given := os.environ.get(name):
+                return {name: given}
+        return {"WAYPOST_KEK_FILE": str(self.kek_file)}
+
     def ensure_kek(self) -> None:
-        """The key-encryption key: 32 random bytes, base64url. Losing it loses every sealed body."""
-        if not self.kek_file.exists():
+        """The key-encryption key, made for a folder without data: 32 random bytes, base64url. Losing it loses every
+        sealed body. Raises LocalError: the file of a folder with data is gone, can be read by others, or is no key.
+        """
+        places = self.kek_variables()
+        own = places.get("WAYPOST_KEK_FILE") == str(self.kek_file)
+        if own and not self.kek_file.exists():
+            if (self.root / "ground").exists():
+                raise LocalError(
+                    f"The key-encryption key {self.kek_file} is gone, and the data in {self.root} was sealed with it: "
+                    "put the file back. Nothing was changed.",
+                    ExitCode.CREDENTIALS,
+                )
             write_secret(self.kek_file, base64.urlsafe_b64encode(secrets.token_bytes(32)))
+        self.key_ring()
+
+    def key_ring(self) -> "KeyRing":
+        """The key-encryption keys of this folder. Raises LocalError when they cannot be used."""
+        from waypost.secret import SealError, open_ring
+
+        places = self.kek_variables()
+        file = places.get("WAYPOST_KEK_FILE")
+        try:
+            return open_ring(Path(file) if file else None, places.get("WAYPOST_KEK"))
+        except SealError as error:
+            raise LocalError(f"The key-encryption key cannot be used: {error}.", ExitCode.CREDENTIALS) from error
 
     def read_state(self) -> dict[str, Any] | None:
         with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
@@ -163,6 +244,11 @@ class DataFolder:
 
     def _check_version(self) -> None:
         path = self.root / "version.json"
+        if self._filling.exists():
+            raise LocalError(
+                f"A restore into {self.root} was interrupted: run `waypost admin restore` again, or remove the folder.",
+                ExitCode.CONFLICT,
+            )
         if not path.exists():
             strangers = [entry.name for entry in self.root.iterdir() if entry.name != "lock"]
             if strangers:
@@ -171,11 +257,15 @@ class DataFolder:
                     "choose another folder with --data-dir.",
                     ExitCode.CONFLICT,
                 )
-            write_secret(path, msgspec.json.encode({"layout": LAYOUT, "waypost": own_version()}))
+            self._write_version()
             return
         found = msgspec.json.decode(path.read_bytes())
         if found["layout"] > LAYOUT:
             raise newer_version(self.root, str(found.get("waypost", "unknown")))
+
+    def _write_version(self) -> None:
+        content = msgspec.json.encode({"layout": LAYOUT, "waypost": own_version()})
+        write_secret(self.root / "version.json", content)
 
     def _check_space(self) -> None:
         free = shutil.disk_usage(self.root).free

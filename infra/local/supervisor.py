@@ -145,8 +145,8 @@ class Supervisor:
             async with asyncio.timeout(_ENVIRONMENT_SECONDS):
                 while True:
                     status, environment = await asyncio.to_thread(read, self._api_url() + path, self._admin_key())
-                    if status == 404 or environment.get("status") in ("ready", "suspended", "deleting"):
-                        return  # a person may have removed the first environment since
+                    if status in (401, 403, 404) or environment.get("status") in ("ready", "suspended", "deleting"):
+                        return  # a person may have moved or revoked the first key, or removed the environment, since
                     if environment.get("status") == "failed":
                         reason = environment.get("status_reason") or "no reason given"
                         raise LocalError(f"The first environment could not be provisioned: {reason}", ExitCode.SERVER)

@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from storage.secrets import EnvironmentKeys
     from storage.valkey.client import Valkey
     from waypost.errors import WaypostError
-    from waypost.secret import KeyEncryptionKey
+    from waypost.secret.ring import KeyRing
 
 _T = TypeVar("_T")
-HOST = "127.0.0.1"
 
 DataDir = Annotated[
     Path | None,
@@ -60,7 +59,7 @@ class Platform:
     def __init__(self, values: Mapping[str, str], folder: "DataFolder | None", stack: AsyncExitStack) -> None:
         self._values, self.folder, self._stack = values, folder, stack
         self._databases: dict[str, Database] = {}
-        self._kek: KeyEncryptionKey | None = None
+        self._kek: KeyRing | None = None
         self._valkey: Valkey | None = None
 
     def url(self, role: str = "waypost_worker") -> str:
@@ -83,16 +82,26 @@ class Platform:
         return Path(self._value("WAYPOST_KEK_FILE"))
 
     @property
-    def kek(self) -> "KeyEncryptionKey":
-        """The key-encryption key."""
+    def kek(self) -> "KeyRing":
+        """The key-encryption keys; `kek.current()` wraps."""
         if self._kek is None:
-            from waypost.secret import KeyEncryptionKey, SealError
+            from waypost.secret import SealError
+            from waypost.secret.source import VARIABLE, open_ring
 
             try:
-                self._kek = KeyEncryptionKey.load(self.kek_file)
+                text = self._values.get(VARIABLE) or None
+                self._kek = open_ring(self.kek_file if text is None else None, text)
             except SealError as error:
                 raise LocalError(f"The key-encryption key cannot be used: {error}.", ExitCode.CREDENTIALS) from error
         return self._kek
+
+    @property
+    def kek_text(self) -> bytes:
+        """The keys as a key file holds them."""
+        from waypost.secret.source import VARIABLE
+
+        text = self._values.get(VARIABLE)
+        return self.kek_file.read_bytes() if not text else "".join(f"{key}\n" for key in text.split(",")).encode()
 
     async def keys(self) -> "EnvironmentKeys":
         """The environments' data keys and secrets, read as waypost_worker."""
@@ -152,10 +161,10 @@ async def open_platform(data_dir: Path | None) -> AsyncIterator[Platform]:
             from infra.local.folder import DataFolder
 
             folder = DataFolder(option.data_dir(data_dir))
-            yield Platform(_of_folder(folder), folder, stack)
+            yield Platform(of_folder(folder, _addresses(folder)), folder, stack)
 
 
-def _of_folder(folder: "DataFolder") -> dict[str, str]:
+def _addresses(folder: "DataFolder") -> dict[str, str]:
     state = folder.read_state()
     if state is None or not folder.is_running():
         raise LocalError(
@@ -163,20 +172,28 @@ def _of_folder(folder: "DataFolder") -> dict[str, str]:
             "or name another folder with --data-dir.",
             ExitCode.NOT_FOUND,
         )
-    passwords = folder.passwords()
     addresses = {entry["name"]: entry["address"] for entry in state["processes"]}
-    values = {
+    values = {}
+    if valkey := addresses.get("valkey"):
+        values["WAYPOST_VALKEY_URL"] = f"valkey://worker:{folder.passwords()['valkey_worker']}@{valkey}/0"
+    if objects := addresses.get("objects"):
+        values["WAYPOST_S3_ENDPOINT"] = f"http://{objects}"
+    return values
+
+
+def of_folder(folder: "DataFolder", addresses: Mapping[str, str]) -> dict[str, str]:
+    """A local platform's logins and keys under the names of the settings, beside the given addresses."""
+    passwords = folder.passwords()
+    logins = {
         variable: f"postgresql://{role}:{passwords[role]}@/waypost?host={folder.socket_dir}"
         for role, variable in _LOGINS.items()
     }
-    if valkey := addresses.get("valkey"):
-        values["WAYPOST_VALKEY_URL"] = f"valkey://worker:{passwords['valkey_worker']}@{valkey}/0"
-    if objects := addresses.get("objects"):
-        values["WAYPOST_S3_ENDPOINT"] = f"http://{objects}"
-    return values | {
+    return {
+        **addresses,
+        **logins,
         "WAYPOST_S3_ACCESS_KEY": passwords["s3_access_key"],
         "WAYPOST_S3_SECRET_KEY": passwords["s3_secret_key"],
-        "WAYPOST_KEK_FILE": str(folder.kek_file),
+        **folder.kek_variables(),
     }
 
 

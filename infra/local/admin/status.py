@@ -45,7 +45,7 @@ async def read(platform: Platform) -> dict[str, Any]:
         "needed_control_version": required_control_version(),
         "environments": {row["status"]: row["count"] for row in environments},
         "database_bytes": size_bytes,
-        "kek_id": platform.kek.id,
+        "kek_id": platform.kek.current().id,
         "data_keys_by_kek": {row["kek_id"]: row["count"] for row in sealed_by},
         "valkey": "connected" if valkey.connected else "not connected",
         "objects": platform.s3[0],

