@@ -24,10 +24,10 @@ from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.ledger.ledger import Ledger
 from storage.postgres.version import require_control_version
-from storage.secrets import EnvironmentKeys
+from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
-from waypost.secret import KeyEncryptionKey
+from waypost.secret import open_ring
 from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
 from waypost.telemetry.log import get_logger
@@ -58,7 +58,7 @@ class Worker:
     async def run(self) -> None:
         """Raises WaypostError when it cannot start: the schema is too old, PostgreSQL is away."""
         settings = self._settings
-        kek = KeyEncryptionKey.load(settings.kek_file)
+        key_ring = open_ring(settings.kek_file, settings.kek)
         async with contextlib.AsyncExitStack() as stack:
             database = await Database.open(settings.database_url, name=settings.process_name)
             stack.push_async_callback(database.close)
@@ -68,9 +68,10 @@ class Worker:
             stack.push_async_callback(provisioner.close)
             async with database.unit() as connection:
                 await require_control_version(connection)
+                await require_keks(connection, key_ring)
             valkey = await Valkey.open(settings.valkey_url)
             stack.push_async_callback(valkey.close)
-            keys = EnvironmentKeys(database, kek)
+            keys = EnvironmentKeys(database, key_ring)
             admin = ObjectAdmin(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
             ports = ProvisionPorts(database, provisioner, keys, admin, valkey)
             await self._serve(ports, ObjectStore(settings.s3_endpoint, keys), stack)

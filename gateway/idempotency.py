@@ -18,20 +18,24 @@ from waypost import errors
 from waypost.errors import conflict
 from waypost.ids import new_id
 from waypost.job.specification import is_idempotency_key
-from waypost.secret import DataKey, KeyEncryptionKey
+from waypost.secret import KeyEncryptionKeys
+from waypost.secret.envelope import seal, unseal
 
 _CLAIM = """
 insert into control.idempotency as i (environment_id, scope, key, reference, request_hash, expires_at)
 values ($1, $2, $3, $4, $5, now() + interval '24 hours')
 on conflict (environment_id, scope, key) do update
-    set reference = excluded.reference, request_hash = excluded.request_hash, answer = null,
+    set reference = excluded.reference, request_hash = excluded.request_hash, answer = null, kek_id = null,
         expires_at = excluded.expires_at
     where i.expires_at <= now()
 returning true
 """
-_READ = "select request_hash, answer from control.idempotency where environment_id = $1 and scope = $2 and key = $3"
-_KEEP = "update control.idempotency set answer = $4 where environment_id = $1 and scope = $2 and key = $3"
-_WRAPPED_BYTES = 60  # nonce 12, key 32, tag 16
+_READ = """
+select request_hash, answer, kek_id from control.idempotency where environment_id = $1 and scope = $2 and key = $3
+"""
+_KEEP = """
+update control.idempotency set answer = $4, kek_id = $5 where environment_id = $1 and scope = $2 and key = $3
+"""
 
 REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -87,33 +91,29 @@ async def once(call: Call, owner: UUID, scope: str, work: Work) -> Answer:
     where = (owner, scope, key)
     async with services.database.unit() as connection:
         if await connection.fetchval(_CLAIM, *where, new_id(), asked) is None:
-            return await _again(connection, services.kek, where, asked)
+            return await _again(connection, services.key_ring, where, asked)
         answer = await work(connection)
-        await connection.execute(_KEEP, *where, _seal(services.kek, where, answer))
+        kek = services.kek
+        await connection.execute(_KEEP, *where, seal(kek, _place(where), _kept(answer)), kek.id)
         return answer
 
 
 _PLACE = frozenset({"org", "project", "environment"})  # part of the owner, and an id or a slug at will
 
 
-async def _again(connection: Connection, kek: KeyEncryptionKey, where: tuple[UUID, str, str], asked: bytes) -> Answer:
+async def _again(connection: Connection, keks: KeyEncryptionKeys, where: tuple[UUID, str, str], asked: bytes) -> Answer:
     row = await connection.fetchrow(_READ, *where)
     if row is None or bytes(row["request_hash"]) != asked or row["answer"] is None:
         raise reused()
-    return _open(kek, where, bytes(row["answer"]))
+    kek = keks.by_id(row["kek_id"]) if row["kek_id"] else keks.current()  # null: a gateway of the version before kept it
+    sealed = unseal(kek, _place(where), bytes(row["answer"]))
+    kept = msgspec.msgpack.decode(sealed, type=_Kept)
+    return Answer(kept.status, kept.body, [*kept.headers, REPLAYED], kept.kind)
 
 
 def _place(where: tuple[UUID, str, str]) -> str:
     return "idempotency:{}:{}:{}".format(*where)
 
 
-def _seal(kek: KeyEncryptionKey, where: tuple[UUID, str, str], answer: Answer) -> bytes:
-    key = DataKey.generate()
-    kept = _Kept(answer.status, list(answer.headers), answer.body, answer.kind)
-    return kek.wrap(_place(where), key) + DataKey(key).seal(_place(where), msgspec.msgpack.encode(kept))
-
-
-def _open(kek: KeyEncryptionKey, where: tuple[UUID, str, str], sealed: bytes) -> Answer:
-    key = DataKey(kek.unwrap(_place(where), sealed[:_WRAPPED_BYTES]))
-    kept = msgspec.msgpack.decode(key.open(_place(where), sealed[_WRAPPED_BYTES:]), type=_Kept)
-    return Answer(kept.status, kept.body, [*kept.headers, REPLAYED], kept.kind)
+def _kept(answer: Answer) -> bytes:
+    return msgspec.msgpack.encode(_Kept(answer.status, list(answer.headers), answer.body, answer.kind))

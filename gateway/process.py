@@ -17,6 +17,7 @@ from granian.server.embed import Server
 from gateway.services import Services
 from gateway.surface import edge
 from storage.postgres.version import require_control_version
+from storage.secrets import require_keks
 from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import serve_internal
 from waypost.telemetry.log import get_logger
@@ -39,6 +40,7 @@ async def run(settings: GatewaySettings) -> None:
     try:
         async with services.database.unit() as connection:
             await require_control_version(connection)
+            await require_keks(connection, services.key_ring)
         with reserved_port(settings.http_host, settings.http_port) as port:
             await _serve(settings, services, stop, port)
     finally:

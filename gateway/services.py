@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from gateway.admission import DEFAULT_LIMITS, Admission
-from gateway.auth import Keys
+from gateway.auth import Keys, identify
 from gateway.engine.signing import Signers
 from gateway.exchange import Exchange
 from gateway.feed import Feed
 from gateway.limit import RateLimit, limited
 from gateway.place import Places
+from gateway.session import Sessions
 from jobs.submission import GroupCommitter
 from jobs.wake import (
     ACCESS_CHANNEL,
@@ -20,6 +21,7 @@ from jobs.wake import (
     EnvironmentMessage,
     JobMessage,
     KeyChanged,
+    PersonChanged,
     decode_access,
     encode,
     environment_channel,
@@ -34,7 +36,7 @@ from storage.valkey.client import Valkey
 from waypost import errors
 from waypost.access.model import Principal
 from waypost.errors import WaypostError
-from waypost.secret import KeyEncryptionKey
+from waypost.secret import KeyEncryptionKey, KeyRing, open_ring
 from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import OK
 from waypost.tenancy.model import Environment, Status
@@ -47,18 +49,19 @@ ADDRESS_FAILURES = (2.0, 200)
 class Services:
     """Made by `open`, ended by `close`."""
 
-    def __init__(self, settings: GatewaySettings, database: Database, valkey: Valkey, kek: KeyEncryptionKey) -> None:
+    def __init__(self, settings: GatewaySettings, database: Database, valkey: Valkey, key_ring: KeyRing) -> None:
         self.settings = settings
         self.database = database
         self.valkey = valkey
-        self.kek = kek
+        self.key_ring = key_ring
         self.public_url = settings.public_url
         self.relay_address = settings.relay_address
-        self.environment_keys = EnvironmentKeys(database, kek)
+        self.environment_keys = EnvironmentKeys(database, key_ring)
         self.objects = ObjectStore(settings.s3_endpoint, self.environment_keys)
         self.ledger = Ledger(database)
         self.committer = GroupCommitter(self.ledger, valkey)
         self.keys = Keys(database)
+        self.sessions = Sessions(database)
         self.places = Places(database)
         self.signers = Signers(database, self.environment_keys)
         self.feed = Feed(valkey)
@@ -75,10 +78,10 @@ class Services:
     @classmethod
     async def open(cls, settings: GatewaySettings) -> "Services":
         """Connect; a server that is away shows in readiness, not here."""
-        kek = KeyEncryptionKey.load(settings.kek_file)
+        key_ring = open_ring(settings.kek_file, settings.kek)
         database = await Database.open(settings.database_url, name=settings.process_name)
         valkey = await Valkey.open(settings.valkey_url)
-        services = cls(settings, database, valkey, kek)
+        services = cls(settings, database, valkey, key_ring)
         services.keys.start()
         await services.feed.start()
         await valkey.subscribe([ACCESS_CHANNEL], services._access_changed, services._forget)
@@ -91,6 +94,11 @@ class Services:
         await self.admission.close()
         await self.valkey.close()
         await self.database.close()
+
+    @property
+    def kek(self) -> KeyEncryptionKey:
+        """The key that wraps now; take its `id` and what it wrapped of one and the same answer."""
+        return self.key_ring.current()
 
     def began(self) -> None:
         """A request is in progress."""
@@ -107,7 +115,7 @@ class Services:
 
     async def authenticate(self, exchange: Exchange) -> Principal:
         """Who asks, within its rate; raises 401, 429. The answer's rate headers are set either way."""
-        principal = await self.keys.principal(exchange.header(b"authorization"))
+        principal = await identify(self.keys, self.sessions, exchange)
         exchange.principal = principal
         left = self.rates.take(principal.id)
         exchange.extra += self.rates.headers(max(left, 0))
@@ -175,6 +183,8 @@ class Services:
     def _apply(self, message: AccessMessage) -> None:
         if isinstance(message, KeyChanged):
             self.keys.forget(message.public_id)
+        elif isinstance(message, PersonChanged):
+            self.sessions.forget_person(message.person_id)
         elif isinstance(message, EnvironmentChanged):
             self.places.forget_environment(message.environment_id)
             self.environment_keys.forget(message.environment_id)
@@ -182,6 +192,7 @@ class Services:
     def _forget(self) -> None:
         """Messages may have been missed: believe nothing that was cached."""
         self.keys.clear()
+        self.sessions.clear()
         self.places.clear()
 
 

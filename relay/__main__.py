@@ -6,6 +6,7 @@ import sys
 
 from relay import process
 from waypost.errors import WaypostError
+from waypost.secret import SealError
 from waypost.settings import SettingsError, refuse, relay_settings
 from waypost.telemetry import log
 
@@ -19,7 +20,7 @@ def main() -> int:
     log.configure(settings.log_format, settings.log_level, settings.process_name)
     try:
         asyncio.run(process.run(settings))
-    except (OSError, WaypostError) as error:
+    except (OSError, SealError, WaypostError) as error:
         sys.stderr.write(f"relay: {error}\n")
         return 1
     return 0

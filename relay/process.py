@@ -35,10 +35,10 @@ from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.ledger.ledger import Ledger
 from storage.postgres.version import require_control_version
-from storage.secrets import EnvironmentKeys
+from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
-from waypost.secret import KeyEncryptionKey
+from waypost.secret import open_ring
 from waypost.settings import RelaySettings
 from waypost.telemetry.internal import serve_internal
 from waypost.telemetry.ready import announce
@@ -55,7 +55,8 @@ class Relay:
 
     def __init__(self, settings: RelaySettings, database: Database, valkey: Valkey) -> None:
         self._settings, self._database, self._valkey = settings, database, valkey
-        keys = EnvironmentKeys(database, KeyEncryptionKey.load(settings.kek_file))
+        self._key_ring = open_ring(settings.kek_file, settings.kek)
+        keys = EnvironmentKeys(database, self._key_ring)
         self._ledger = Ledger(database)
         self._fleet, hot = Fleet(), HotSet()
         self._publisher = Publisher(valkey, database, self._returned, self._slot_freed)
@@ -114,6 +115,7 @@ class Relay:
             try:
                 async with self._database.unit() as connection:
                     await require_control_version(connection)
+                    await require_keks(connection, self._key_ring, register=False)
                 await lease.open()
                 break
             except WaypostError as error:

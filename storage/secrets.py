@@ -7,10 +7,11 @@ rest, and an answer for an environment whose key is gone.
 from collections import OrderedDict
 from uuid import UUID
 
-from storage.postgres.database import Database
+from storage.postgres.database import Connection, Database, translate_errors
+from storage.postgres.tenancy import kek
 from storage.postgres.tenancy import secret as rows
 from waypost import clock, errors
-from waypost.secret import DataKey, KeyEncryptionKey
+from waypost.secret import DataKey, KeyEncryptionKeys, KeyRing, SealError
 
 DATA_KEY = "data_key"
 DATABASE_PASSWORD = "database_password"  # noqa: S105 - a name
@@ -28,8 +29,8 @@ def place(environment_id: UUID, name: str) -> str:
 class EnvironmentKeys:
     """Keys and secrets of all environments of one process."""
 
-    def __init__(self, database: Database, kek: KeyEncryptionKey) -> None:
-        self._database, self._kek = database, kek
+    def __init__(self, database: Database, keks: KeyEncryptionKeys) -> None:
+        self._database, self._keks = database, keks
         self._cache: OrderedDict[UUID, tuple[DataKey, float]] = OrderedDict()
 
     async def data_key(self, environment_id: UUID) -> DataKey:
@@ -38,11 +39,12 @@ class EnvironmentKeys:
         if kept is not None and kept[1] > clock.monotonic():
             return kept[0]
         async with self._database.unit() as connection:
-            wrapped = await rows.read_secret(connection, environment_id, DATA_KEY)
-        if wrapped is None:
+            found = await rows.read_wrapped(connection, environment_id, DATA_KEY)
+        if found is None:
             self.forget(environment_id)
             raise errors.not_found("environment")
-        key = DataKey(self._kek.unwrap(place(environment_id, DATA_KEY), wrapped))
+        wrapped, kek_id = found
+        key = DataKey(self._keks.by_id(kek_id).unwrap(place(environment_id, DATA_KEY), wrapped))
         self._cache[environment_id] = (key, clock.monotonic() + _CACHE_SECONDS)
         self._cache.move_to_end(environment_id)
         while len(self._cache) > _CACHE_SIZE:
@@ -66,3 +68,20 @@ class EnvironmentKeys:
         if sealed is None:
             return None
         return (await self.data_key(environment_id)).open(place(environment_id, name), sealed)
+
+
+async def require_keks(connection: Connection, ring: KeyRing, *, register: bool = True) -> None:
+    """For the start of a process: its keys are those of this data. The key that wraps is registered, unless `register`
+    is False. Raises SealError with a sentence for the operator.
+    """
+    with translate_errors():
+        registered = await kek.registered_keks(connection)
+        missing = await kek.missing_keks(connection, ring.ids)
+        if missing or (registered and registered.isdisjoint(ring.ids)):
+            wanted = ", ".join(missing or sorted(registered))
+            raise SealError(
+                f"the data was sealed with {wanted}, the key that is given is {', '.join(ring.ids)}: "
+                "give the key file that belongs to this data"
+            )
+        if register:
+            await kek.register_kek(connection, ring.current().id)

@@ -107,7 +107,8 @@ SETTINGS: dict[str, Setting] = {
     "s3_endpoint": Setting(_http, "S3 endpoint, without a path"),
     "s3_access_key": Setting(_text, "S3 key that may make buckets and users"),
     "s3_secret_key": Setting(_secret, "its secret", secret=True),
-    "kek_file": Setting(_path, "file (0600) with the key-encryption key, 32 bytes in base64url"),
+    "kek_file": Setting(_path, "file (0600) with the key-encryption keys, 32 bytes in base64url, one a line", ""),
+    "kek": Setting(_secret, "the same keys, with commas between, instead of the file", "", secret=True),
     "http_host": Setting(_text, "address of the public HTTP listener", "127.0.0.1"),
     "http_port": Setting(_number(0, 65535), "its port; 0 = any free one", "8080"),
     "relay_host": Setting(_text, "address of the nodes' listener", "127.0.0.1"),
@@ -139,7 +140,8 @@ class ProcessSettings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Secret
     valkey_url: Secret
     s3_endpoint: str
-    kek_file: Path
+    kek_file: Path | None
+    kek: Secret | None
     internal_port: int
     process_name: str
     ready_fd: int | None
@@ -207,6 +209,8 @@ def _read(kind: type[_S], environ: Mapping[str, str]) -> _S:
             except ValueError as error:
                 shown = "(not shown)" if setting.secret else repr(text)
                 problems.append(f"{name} is {shown}: {error}")
+    if len({"kek_file", "kek"} & values.keys()) == 2 and (values["kek_file"] is None) == (values["kek"] is None):
+        problems.append("either WAYPOST_KEK_FILE or WAYPOST_KEK must be given: where the key-encryption keys are")
     if problems:
         raise SettingsError(problems)
     return kind(**values)

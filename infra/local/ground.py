@@ -21,13 +21,16 @@ ACTOR = "system:local"
 
 
 def fingerprint(folder: DataFolder) -> str:
-    """Changes when anything that `lay` would do may have changed: the code of it, or a password."""
+    """Changes when anything that `lay` would do may have changed: the code of it, a password, or the key."""
     storage = Path(__file__).parents[2] / "storage" / "postgres"
     digest = hashlib.sha256()
     for path in (storage / "cluster.py", storage / "migration.py", *sorted((storage / "control").rglob("*.*"))):
         if path.suffix in (".py", ".sql"):
             digest.update(path.read_bytes())
     digest.update((folder.secrets / "passwords.json").read_bytes())
+    digest.update(
+        ",".join(folder.key_ring().ids).encode()
+    )  # another key than the data's is found before anything starts
     return digest.hexdigest()
 
 
@@ -57,22 +60,23 @@ async def _first_tenancy(folder: DataFolder, url: str) -> None:
     from storage.postgres.database import Database
     from storage.postgres.tenancy.organization import list_organizations
     from storage.postgres.tenancy.unit import PostgresTenancy
+    from storage.secrets import require_keks
     from waypost.access.model import Role
-    from waypost.secret import KeyEncryptionKey
+    from waypost.secret import SealError
     from waypost.tenancy import operation
     from waypost.tenancy.model import Posture
 
-    database = await Database.open(url, name="waypost-up", pool_size=1)
+    database, keks = await Database.open(url, name="waypost-up", pool_size=1), folder.key_ring()
     try:
         async with database.unit() as connection:
+            await require_keks(connection, keks)
             if await list_organizations(connection, only=None, before=None, limit=1):
                 return
             unit = PostgresTenancy(connection)
             organization = await operation.create_organization(unit, actor=ACTOR, name="Default", slug=ORGANIZATION)
             project = await operation.create_project(unit, organization.id, actor=ACTOR, name="Default", slug=PROJECT)
-            kek = KeyEncryptionKey.load(folder.kek_file)
             await operation.create_environment(
-                unit, kek, project, actor=ACTOR, name="Development", slug=ENVIRONMENT, posture=Posture.DEV
+                unit, keks.current(), project, actor=ACTOR, name="Development", slug=ENVIRONMENT, posture=Posture.DEV
             )
             _, text = await operation.create_api_key(
                 unit,
@@ -84,6 +88,10 @@ async def _first_tenancy(folder: DataFolder, url: str) -> None:
             )
             # Before the commit: a kill in between makes all of it again, and never a key that nobody has.
             write_secret(folder.admin_key_file, text.encode() + b"\n")
+    except SealError as error:
+        raise LocalError(
+            f"{folder.root} cannot be opened: {error}. Nothing was changed.", ExitCode.CREDENTIALS
+        ) from error
     finally:
         await database.close()
 

@@ -13,7 +13,7 @@ from infra.local.program import Program
 from waypost.settings import SETTINGS, variable
 
 HOST = "127.0.0.1"
-_OURS = {"WAYPOST_READY_FD"}
+_OURS = {"WAYPOST_READY_FD", "WAYPOST_KEK", "WAYPOST_KEK_FILE"}
 _PYTHON = {"PYTHONPATH", "PYTHONSTARTUP", "PYTHONHOME"}
 _MODULES = {"gateway": "gateway", "relay": "relay", "worker": "functions"}
 
@@ -75,7 +75,7 @@ def _shared(folder: DataFolder, options: UpOptions, addresses: Addresses, kind: 
         "WAYPOST_DATABASE_URL": _database(folder, f"waypost_{kind}"),
         "WAYPOST_VALKEY_URL": f"valkey://{kind}:{passwords[f'valkey_{kind}']}@{HOST}:{addresses.valkey_port}/0",
         "WAYPOST_S3_ENDPOINT": addresses.s3_endpoint,
-        "WAYPOST_KEK_FILE": str(folder.kek_file),
+        **folder.kek_variables(),
         "WAYPOST_PUBLIC_URL": addresses.api_url,
         "WAYPOST_RELAY_ADDRESS": addresses.relay_address,
         "WAYPOST_INTERNAL_PORT": "0",

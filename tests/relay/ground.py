@@ -138,6 +138,7 @@ class Environment:
                 " values ($1, $2, $3, $4, $4, 'dev', 'ready', 'test')",
                 self.id, self.organization_id, self.project_id, slug,
             )  # fmt: skip
+            await c.execute("insert into control.kek (id) values ($1) on conflict do nothing", self.ground.kek.id)
             await c.execute(
                 "insert into control.environment_secret (environment_id, name, sealed, kek_id)"
                 " values ($1, 'data_key', $2, $3)",

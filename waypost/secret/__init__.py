@@ -5,5 +5,7 @@ moved to another row do not open.
 """
 
 from waypost.secret.model import DataKey, KeyEncryptionKey, SealError
+from waypost.secret.ring import KeyEncryptionKeys, KeyRing, KeySource
+from waypost.secret.source import open_ring
 
-__all__ = ["DataKey", "KeyEncryptionKey", "SealError"]
+__all__ = ["DataKey", "KeyEncryptionKey", "KeyEncryptionKeys", "KeyRing", "KeySource", "SealError", "open_ring"]

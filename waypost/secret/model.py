@@ -77,16 +77,8 @@ class KeyEncryptionKey(_Cipher):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read the key file: 32 bytes in base64url. Raises SealError when it is not one or others may read it."""
-        try:
-            if path.stat().st_mode & 0o077:
-                raise SealError(f"{path} can be read by others; make its mode 0600")
-            text = path.read_text("ascii").strip()
-            return cls(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        except OSError as error:
-            raise SealError(f"{path}: {error.strerror}") from None
-        except (binascii.Error, UnicodeDecodeError):
-            raise SealError(f"{path} does not hold base64url") from None
+        """The key of that file that seals, its first. Raises SealError as `waypost.secret.source.read_file` does."""
+        return cls(decode_key(private_lines(path)[0], str(path)))
 
     @classmethod
     def create(cls, path: Path) -> Self:
@@ -94,10 +86,20 @@ class KeyEncryptionKey(_Cipher):
         key = DataKey.generate()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.urlsafe_b64encode(key).rstrip(b"=") + b"\n")
+            file.write(encode_key(key).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         return cls(key)
+
+    def current(self) -> "KeyEncryptionKey":
+        """Itself: one key is a ring of one (waypost.secret.ring)."""
+        return self
+
+    def by_id(self, kek_id: str) -> "KeyEncryptionKey":
+        """Itself; raises SealError when another key is asked for."""
+        if kek_id != self.id:
+            raise unknown_key(kek_id)
+        return self
 
     def wrap(self, place: str, key: bytes) -> bytes:
         """Seal a data key for `place` (`env:<uuid>:data_key`)."""
@@ -106,3 +108,41 @@ class KeyEncryptionKey(_Cipher):
     def unwrap(self, place: str, wrapped: bytes) -> bytes:
         """The data key's bytes; raises SealError."""
         return self._decrypt(place, wrapped)
+
+
+def unknown_key(kek_id: str) -> SealError:
+    """What was wrapped by a key that is not here."""
+    return SealError(f"the key-encryption key {kek_id} is not among those that were given")
+
+
+def encode_key(key: bytes) -> str:
+    """A key as a key file holds it: base64url without padding."""
+    return base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+
+
+def decode_key(text: str, source: str) -> bytes:
+    """The bytes of one line; raises SealError naming `source`, never the text."""
+    try:
+        key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise SealError(f"{source} does not hold base64url") from None
+    if len(key) != KEY_BYTES:
+        raise SealError(f"{source}: a key has {KEY_BYTES} bytes, not {len(key)}")
+    return key
+
+
+def private_lines(path: Path) -> list[str]:
+    """The lines of a key file, blank ones left out, at least one. Raises SealError: not there, empty, or readable by
+    others.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise SealError(f"{path} can be read by others; make its mode 0600")
+        lines = path.read_text("ascii").split()
+    except OSError as error:
+        raise SealError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SealError(f"{path} does not hold base64url") from None
+    if not lines:
+        raise SealError(f"{path} holds no key")
+    return lines

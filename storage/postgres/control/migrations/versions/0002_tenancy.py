@@ -7,7 +7,7 @@ from storage.postgres.revision import execute_file
 revision = "0002"
 down_revision = "0001"
 
-FILES = ("access", "tenancy", "environment", "audit")
+FILES = ("access", "tenancy", "environment", "audit", "isolation")
 
 
 def upgrade() -> None:
