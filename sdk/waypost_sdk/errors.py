@@ -78,7 +78,7 @@ class UnavailableError(ServerError):
 
 
 class NotAvailableError(ServerError):
-    """501: a name that this version of the platform keeps for later."""
+    """405 or 501: this version of the platform does not have it, or keeps its name for later."""
 
 
 class ConfigurationError(WaypostError):
@@ -124,6 +124,7 @@ _BY_STATUS: dict[int, type[WaypostError]] = {
     413: TooLargeError,
     422: InvalidError,
     429: LimitedError,
+    405: NotAvailableError,
     501: NotAvailableError,
     503: UnavailableError,
 }

@@ -34,7 +34,7 @@ def edit(path: Path) -> "Iterator[TOMLDocument]":
             yield document
             _replace(path, tomlkit.dumps(document))
     except (UnicodeDecodeError, TOMLKitError) as error:
-        raise ConfigurationError("bad_configuration", f"{path} cannot be read: {error}") from error
+        raise ConfigurationError("bad_configuration", f"{path} is no TOML that can be changed: {error}") from error
     except OSError as error:
         raise ConfigurationError("bad_configuration", f"{path} cannot be written: {error.strerror or error}") from error
 

@@ -111,14 +111,42 @@ class Member(msgspec.Struct, kw_only=True):
     etag: str | None = None
 
 
-class Session(msgspec.Struct, kw_only=True):
-    """A person signed in. `access_token` is there only in the answer that made it."""
+class Invitation(msgspec.Struct, kw_only=True):
+    """An offer of one role to whoever holds its link; `link` and `token` are there only in the answer that made it."""
 
-    id: str | None = None
-    access_token: str | None = None
-    token_type: str | None = None
+    id: str
+    email: str
+    role: str
+    project_id: str | None = None
+    created_by: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    link: str | None = None
+    token: str | None = None
+
+
+class Accepted(msgspec.Struct, kw_only=True):
+    """What accepting an invitation gave."""
+
+    person: Person
+    organization: Organization
+    role: str
+    project_id: str | None = None
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """A person signed in. `access_token` is there only in the answer that made it; a list has the other fields."""
+
+    id: str
     expires_at: datetime | None = None
     person: Person | None = None
+    access_token: str | None = None
+    kind: str | None = None  # cookie or bearer
+    current: bool | None = None  # the one that asks
+    created_at: datetime | None = None
+    last_used_at: datetime | None = None
+    source_address: str | None = None
+    user_agent: str | None = None
 
 
 class Allowed(msgspec.Struct, kw_only=True):

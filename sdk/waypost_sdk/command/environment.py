@@ -43,7 +43,7 @@ def get(
 ) -> None:
     """Show an environment, its limits, and the steps of what was last done to it."""
     with connect(context) as client:
-        output.show_one(client.environments.get(environment, org=org, project=project), as_json=as_json)
+        _show(client.environments.get(environment, org=org, project=project), as_json=as_json)
 
 
 @app.command()
@@ -63,7 +63,7 @@ def create(
         made = client.environments.create(name, slug=slug, posture=posture, org=org, project=project)
         if wait:
             made = _followed(client, made, timeout, org, project) or made
-    output.show_one(made, as_json=as_json)
+    _show(made, as_json=as_json, steps=not wait)
     _exit_unless(made, "ready", wait=wait)
 
 
@@ -92,7 +92,7 @@ def update(
             org=org,
             project=project,
         )
-        output.show_one(changed, as_json=as_json)
+        _show(changed, as_json=as_json)
 
 
 @app.command()
@@ -110,7 +110,7 @@ def suspend(
         found = client.environments.suspend(environment, org=org, project=project)
         if wait:
             found = _followed(client, found, timeout, org, project) or found
-    output.show_one(found, as_json=as_json)
+    _show(found, as_json=as_json, steps=not wait)
     _exit_unless(found, "suspended", wait=wait)
 
 
@@ -129,7 +129,7 @@ def resume(
         found = client.environments.resume(environment, org=org, project=project)
         if wait:
             found = _followed(client, found, timeout, org, project) or found
-    output.show_one(found, as_json=as_json)
+    _show(found, as_json=as_json, steps=not wait)
     _exit_unless(found, "ready", wait=wait)
 
 
@@ -154,6 +154,15 @@ def delete(
     if last is not None and last.settled and last.status != "deleted":
         _exit_unless(last, "deleted", wait=True)
     output.note(f"{'deleted' if wait else 'deleting'} {found.slug}")
+
+
+def _show(environment: "Environment", *, as_json: bool, steps: bool = True) -> None:
+    """The environment; its steps as a table of their own, unless they have just been seen."""
+    output.show_one(environment, as_json=as_json, without=("steps",))
+    if steps and environment.steps and not output.wants_json(as_json):
+        from rich.console import Console
+
+        Console().print(step.table(environment.steps))
 
 
 def _followed(

@@ -38,14 +38,14 @@ _CODES: tuple[tuple[type[WaypostError], int], ...] = (  # the first that fits
     (MalformedError, USAGE),
     (TooLargeError, USAGE),
 )
-_STRANGE = frozenset({"unreadable_answer", "http_404", "http_405", "http_502"})  # not in the platform's words
+_STRANGE = frozenset({"unreadable_answer", "http_404", "http_502"})  # not in the platform's words
 _NODE_REFUSALS = {
     "permission_denied": FORBIDDEN,
     "unauthenticated": CREDENTIALS,
     "bad_node_credential": CREDENTIALS,
     "unimplemented": VERSION,
 }
-_STRANGE = frozenset({"unreadable_answer", "http_404", "http_405", "http_502"})  # not in the platform's words
+_STRANGE = frozenset({"unreadable_answer", "http_404", "http_502"})  # not in the platform's words
 
 
 class UsageError(ConfigurationError):
@@ -76,7 +76,7 @@ def report(error: WaypostError) -> int:
 
 def _advice(error: WaypostError) -> str:
     """What the person can do about it, where that is not in the platform's own sentence."""
-    if error.status == 401:
+    if error.status == 401 and error.code != "invalid_login":
         return _credential_advice()
     if isinstance(error, ForbiddenError):
         return "What this credential may do, and why: waypost whoami"
@@ -85,21 +85,16 @@ def _advice(error: WaypostError) -> str:
     if isinstance(error, LimitedError) and error.retry_after_seconds:
         return f"It asks to wait {error.retry_after_seconds:g} s: --retry-seconds says how long the command may."
     if error.code == "connection_failed" or error.code in _STRANGE:
-        return f"Is the address right, and does the platform run? {_origin('url')}"
+        return "Is the address right, and does the platform run?"
     return ""
 
 
 def _credential_advice() -> str:
     """Sign in again where the credential came from a context; else where it came from."""
     if os.environ.get(configuration.VARIABLES["key"]):
-        return _origin("key")
-    name = configuration.current_name(configuration.read(configuration.file_path()))
+        return "The key comes from the variable WAYPOST_KEY."
+    try:
+        name = configuration.current_name(configuration.read(configuration.file_path()))
+    except ConfigurationError:  # everything came from arguments and variables
+        name = None
     return f"Sign in again: waypost login{f' --context {name}' if name else ''}"
-
-
-def _origin(setting: str) -> str:
-    variable = configuration.VARIABLES[setting]
-    if os.environ.get(variable):
-        return f"It comes from {variable}."
-    name = configuration.current_name(configuration.read(configuration.file_path()))
-    return f"It comes from the context {name!r}." if name else ""

@@ -168,6 +168,8 @@ def _name_for(url: str, known: dict[str, dict[str, Any]]) -> str:
 
 def _ask(url: str, email: str | None, retry_seconds: float, *, password_stdin: bool) -> _Proof:
     """Ask the person for what is missing. Raises UsageError where there is nobody to ask."""
+    from waypost_sdk.http.client import Client
+
     if not password_stdin and not sys.stdin.isatty():
         raise UsageError("Nobody can be asked here: give --key-stdin, or --email with --password-stdin, or --local.")
     if email is None:
@@ -175,19 +177,27 @@ def _ask(url: str, email: str | None, retry_seconds: float, *, password_stdin: b
         email = typer.prompt("E-mail (empty: an API key)", default="", show_default=False, err=True).strip()
         if not email:
             return _Proof(typer.prompt("API key", hide_input=True, err=True).strip())
-    if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = typer.prompt("Password", hide_input=True, err=True)
-    with _anonymous(url, retry_seconds) as client:
+    password = ask_password(password_stdin=password_stdin)
+    with Client(url, retry_seconds=retry_seconds, anonymous=True) as client:
         session = client.sessions.create(email, password)
     return _Proof(session.access_token or "", session.expires_at)
 
 
-def _anonymous(url: str, retry_seconds: float) -> "Client":
+def ask_password(*, password_stdin: bool) -> str:
+    """A password: a line of stdin, else asked for without showing it. Raises UsageError where nobody can be asked."""
+    if password_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody can be asked for the password here: give --password-stdin.")
+    return str(typer.prompt("Password", hide_input=True, err=True))
+
+
+def anonymous(context: typer.Context, url: str | None) -> "Client":
+    """A client without a credential, of the address given or the configured one."""
     from waypost_sdk.http.client import Client
 
-    return Client(url, retry_seconds=retry_seconds, anonymous=True)
+    options = context.find_root().obj
+    return Client(url or options["url"], retry_seconds=options["retry_seconds"], anonymous=True)
 
 
 def _end(url: str, secret: str, *, everywhere: bool) -> str:

@@ -30,6 +30,7 @@ _GROUPS = {  # word → module and name of its group
     "project": "project:app",
     "env": "environment:app",
     "member": "member:app",
+    "invite": "invitation:app",
     "key": "key:app",
     "context": "context:app",
 }

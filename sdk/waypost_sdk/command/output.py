@@ -50,8 +50,8 @@ def show_list(items: Iterable[Any], columns: Sequence[Column], *, as_json: bool)
     Console().print(table if found else "none")
 
 
-def show_one(item: Any, *, as_json: bool) -> None:
-    """One thing, every field that says something."""
+def show_one(item: Any, *, as_json: bool, without: Sequence[str] = ()) -> None:
+    """One thing, every field that says something; on a terminal without the fields that are shown otherwise."""
     if wants_json(as_json):
         write_json(item)
         return
@@ -64,7 +64,7 @@ def show_one(item: Any, *, as_json: bool) -> None:
     table.add_column(overflow="fold")
     document = msgspec.to_builtins(item, builtin_types=(datetime,)) if item is not None else {}
     for name, value in document.items() if isinstance(document, dict) else [("", document)]:
-        if value not in (None, [], {}):
+        if value not in (None, "", [], {}) and name not in without:
             table.add_row(f"[bold]{name}", _cell(value))
     Console().print(table)
 
@@ -104,9 +104,12 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (dict, list, tuple)):
         from waypost_sdk import exact
 
-        value = ", ".join(value) if _is_words(value) else exact.encode(value).decode()
+        value = _words(value) or exact.encode(value).decode()
     return Text(str(value))  # Text: brackets of a payload are not markup
 
 
-def _is_words(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)
+def _words(value: Any) -> str:
+    """Plain words for a list of words or a dict of words and numbers; nothing for what is more than that."""
+    entries = value if isinstance(value, (list, tuple)) else [f"{name}={entry}" for name, entry in value.items()]
+    parts = value.values() if isinstance(value, dict) else value
+    return ", ".join(map(str, entries)) if all(isinstance(part, (str, int)) for part in parts) else ""

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from waypost_sdk.tenancy import Environment, EnvironmentStep
 
 _MARKS = {"done": "[green]✔[/]", "failed": "[red]✘[/]", "pending": "[dim]·[/]"}
@@ -57,18 +59,23 @@ class _Live:
         self._environment = environment
         self._live.refresh()
 
-    def _table(self) -> Any:
-        from rich.table import Table
+    def _table(self) -> "Table":
+        return table((self._environment.steps if self._environment else None) or [], self._spinner)
 
-        table = Table(box=None, show_header=False, padding=(0, 1))
-        table.add_column(width=1)
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", style="dim", no_wrap=True)
-        table.add_column(overflow="fold", style="red")
-        for step in (self._environment.steps if self._environment else None) or []:
-            mark = _MARKS.get(step.state, self._spinner)
-            table.add_row(mark, step.name, _seconds(step), step.error or "")
-        return table
+
+def table(steps: "list[EnvironmentStep]", running: Any = "…") -> "Table":
+    """A row for each step: how it stands, its name, how long it took, what went wrong."""
+    from rich.table import Table
+    from rich.text import Text
+
+    found = Table(box=None, show_header=False, padding=(0, 1))
+    found.add_column(width=1)
+    found.add_column(no_wrap=True)
+    found.add_column(justify="right", style="dim", no_wrap=True)
+    found.add_column(overflow="fold", style="red")
+    for step in steps:
+        found.add_row(_MARKS.get(step.state, running), step.name, _seconds(step), Text(step.error or ""))
+    return found
 
 
 def _seconds(step: "EnvironmentStep") -> str:

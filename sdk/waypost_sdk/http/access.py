@@ -5,7 +5,7 @@ from typing import Generic
 
 from waypost_sdk.http.plan import Plan, Stream
 from waypost_sdk.http.resource import M, Resource, given, iteration, operation, read, segment, tagged
-from waypost_sdk.tenancy import Key, Member, Session, WhoAmI
+from waypost_sdk.tenancy import Accepted, Invitation, Key, Member, Session, WhoAmI
 
 
 class Members(Resource[M], Generic[M]):
@@ -49,6 +49,48 @@ class Members(Resource[M], Generic[M]):
 
     def _path(self, org: str | None) -> str:
         return f"{self._scope.org(org)}/members"
+
+
+class Invitations(Resource[M], Generic[M]):
+    """`client.invitations`: roles offered to people by one-time links."""
+
+    @iteration
+    def list(self, *, org: str | None = None) -> Stream[Invitation]:
+        """Those that are open."""
+        return self._pages(self._path(org), Invitation)
+
+    @operation
+    def create(
+        self,
+        email: str,
+        role: str,
+        *,
+        project: str | None = None,
+        expires_in_seconds: float | None = None,
+        org: str | None = None,
+    ) -> Plan[Invitation]:
+        """Offer a role; `link` and `token` are told this once, and nothing is sent: give the link to the person."""
+        body = given(email=email, role=role, project=project, expires_in_seconds=expires_in_seconds)
+        answer = yield from self._post(self._path(org), body)
+        return read(answer, Invitation)
+
+    @operation
+    def delete(self, invitation_id: str, *, org: str | None = None) -> Plan[None]:
+        """Revoke it: its link leads nowhere from now on."""
+        yield from self._delete(f"{self._path(org)}/{segment(invitation_id)}")
+
+    @operation
+    def accept(self, token: str, password: str, *, name: str | None = None) -> Plan[Accepted]:
+        """Take the role. Somebody new sets a password, who has one already proves it.
+
+        Needs no credential: `Client(url, anonymous=True)`.
+        """
+        body = given(token=token, password=password, name=name)
+        answer = yield from self._post("/v1/invitations/accept", body)
+        return read(answer, Accepted)
+
+    def _path(self, org: str | None) -> str:
+        return f"{self._scope.org(org)}/invitations"
 
 
 class Keys(Resource[M], Generic[M]):
@@ -146,6 +188,11 @@ class Sessions(Resource[M], Generic[M]):
         body = {"email": email, "password": password, "token": True}
         answer = yield from self._post("/v1/sessions", body)
         return read(answer, Session)
+
+    @iteration
+    def list(self) -> Stream[Session]:
+        """One's own."""
+        return self._pages("/v1/sessions", Session)
 
     @operation
     def end(self) -> Plan[None]:

@@ -7,7 +7,7 @@ import httpx
 
 from waypost_sdk import configuration
 from waypost_sdk.errors import ConfigurationError, CredentialsError
-from waypost_sdk.http.access import ApiKeys, Keys, Members, Sessions, Who
+from waypost_sdk.http.access import ApiKeys, Invitations, Keys, Members, Sessions, Who
 from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
@@ -32,6 +32,7 @@ class _Resources(Generic[M]):
         self.projects: Projects[M] = Projects(driver, scope)
         self.environments: Environments[M] = Environments(driver, scope)
         self.members: Members[M] = Members(driver, scope)
+        self.invitations: Invitations[M] = Invitations(driver, scope)
         self.keys: Keys[M] = Keys(driver, scope)
         self.api_keys: ApiKeys[M] = ApiKeys(driver, scope)
         self.sessions: Sessions[M] = Sessions(driver, scope)
