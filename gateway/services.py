@@ -11,6 +11,7 @@ from gateway.engine.signing import Signers
 from gateway.exchange import Exchange
 from gateway.feed import Feed
 from gateway.limit import RateLimit, limited
+from gateway.login import Logins
 from gateway.place import Places
 from gateway.session import Sessions
 from jobs.submission import GroupCommitter
@@ -62,6 +63,7 @@ class Services:
         self.committer = GroupCommitter(self.ledger, valkey)
         self.keys = Keys(database)
         self.sessions = Sessions(database)
+        self.logins = Logins(database, valkey)
         self.places = Places(database)
         self.signers = Signers(database, self.environment_keys)
         self.feed = Feed(valkey)
@@ -91,6 +93,7 @@ class Services:
         """After the last request: send what is pending, close every connection."""
         await self.committer.close()
         await self.keys.close()
+        self.logins.close()
         await self.admission.close()
         await self.valkey.close()
         await self.database.close()

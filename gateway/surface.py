@@ -7,10 +7,26 @@ from gateway.edge import Edge
 from gateway.endpoint import Endpoint, application
 from gateway.engine import token
 from gateway.services import Services
-from gateway.v1 import audit, environment, event, function, job, key, node, organization, project
+from gateway.v1 import (
+    audit,
+    environment,
+    event,
+    function,
+    invitation,
+    job,
+    key,
+    node,
+    organization,
+    person,
+    project,
+    session,
+)
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *organization.ENDPOINTS,
+    *invitation.ENDPOINTS,
+    *session.ENDPOINTS,
+    *person.ENDPOINTS,
     *project.ENDPOINTS,
     *environment.ENDPOINTS,
     *key.ENDPOINTS,

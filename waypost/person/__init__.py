@@ -1,1 +1,1 @@
-"""People who sign in: their e-mail address and password, invitations, sessions. What they may do is waypost.access's."""
+"""People who sign in: addresses, passwords, invitations, sessions. What they may do is waypost.access's to say."""

@@ -1,14 +1,18 @@
 """Rules of addresses, names and passwords. Pure.
 
-An e-mail address is one person's: two spellings that a reader or a mail server takes for the same fold to the same text,
-and one that only looks like another (letters of two scripts, invisible characters) is refused.
+An e-mail address is one person's: two spellings that a reader or a mail server takes for the same fold to the same
+text, and one that only looks like another (letters of two scripts, invisible characters) is refused.
 """
 
+import hashlib
+import hmac
+import ipaddress
 import re
 import unicodedata
 
 from waypost import errors
 from waypost.errors import WaypostError
+from waypost.person.model import Patience
 
 MAX_EMAIL_CHARACTERS = 254  # RFC 5321 §4.5.3.1.3, less the angle brackets
 MAX_LOCAL_CHARACTERS = 64
@@ -111,7 +115,36 @@ def _bad_password(sentence: str, path: str) -> WaypostError:
 # --- slowing down guesses --------------------------------------------------------------------------------------------
 
 
-def delay_seconds(attempts: int, free: int, longest: float) -> float:
-    """How long nobody may try again after so many attempts that did not succeed: 0 while any are free, then 1, 2, 4 …
-    up to `longest`. Never for ever: a lock-out would let anybody shut out anybody."""
-    return 0.0 if attempts < free else min(longest, 2.0 ** min(attempts - free, 60))
+def delay_seconds(attempts: int, patience: Patience) -> float:
+    """How long nobody may try again after so many attempts without success: 0 while any are free, then 1, 2, 4 … up to
+    the longest. Never for ever: a lock-out would let anybody shut out anybody."""
+    if attempts < patience.free:
+        return 0.0
+    return min(patience.longest_seconds, 2.0 ** min(attempts - patience.free, 60))
+
+
+def network_of(address: str) -> str:
+    """The part of a source address that one party can be expected to have to itself: an IPv4 address, an IPv6 /64."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((int(parsed), 64), strict=False))
+    return str(parsed)
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def csrf_token(token: str) -> str:
+    """What a browser sends with every change besides the session's cookie: made from the session's token, so that it is
+    nowhere kept, and who knows it does not know the token."""
+    return hmac.new(token.encode(), b"waypost csrf", hashlib.sha256).hexdigest()
+
+
+def same_csrf(token: str, given: str | None) -> bool:
+    """Whether it is the session's CSRF token; takes the same time either way."""
+    return hmac.compare_digest(csrf_token(token).encode(), (given or "").encode())

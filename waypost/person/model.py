@@ -61,3 +61,16 @@ class Session(msgspec.Struct, frozen=True):
     expires_at: datetime
     source_address: str | None = None
     user_agent: str | None = None
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How many attempts go free, how long the longest wait between two later ones is, and when all is forgotten."""
+
+    free: int
+    longest_seconds: float
+    window_seconds: float = 3600.0
+
+
+# An account's wait is short: it is also what somebody can do to the person whose account it is.
+ACCOUNT_PATIENCE = Patience(free=5, longest_seconds=60.0)
+ADDRESS_PATIENCE = Patience(free=30, longest_seconds=300.0)  # many people can share one
