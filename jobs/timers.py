@@ -49,9 +49,10 @@ Step = Callable[[], Awaitable[float]]  # does its work; answers in how many seco
 
 
 async def run_timers(
-    ledger: TimedLedger, valkey: Publisher, stop: asyncio.Event, retention: Step | None = None
+    ledger: TimedLedger, valkey: Publisher, stop: asyncio.Event, retention: Step | None = None, **more: Step
 ) -> None:
-    """Run until `stop` is set; a step under way is finished first. `retention` is `jobs.retention.Retention.tick`."""
+    """Run until `stop` is set; a step under way is finished first. `retention` is `jobs.retention.Retention.tick`;
+    `more` are further steps by name, such as `sealing=Sealer.tick`."""
     timers = Timers(ledger, valkey)
     steps: dict[str, Step] = {
         "due": timers.due,
@@ -65,6 +66,7 @@ async def run_timers(
     }
     if retention is not None:
         steps["retention"] = retention
+    steps |= more
     async with asyncio.TaskGroup() as group:
         for name, step in steps.items():
             group.create_task(_run(name, step, stop), name=f"timer {name}")

@@ -127,6 +127,8 @@ SETTINGS: dict[str, Setting] = {
     "rate_limit_burst": Setting(_number(1, 10**9), "requests that it may make at once after a pause", "40000"),
     "results_days": Setting(_number(1, 3650), "days that payloads and results are kept after a job's end", "7"),
     "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
+    "audit_days": Setting(_number(90, 3650), "days that audit entries are kept, by batches; at least 90", "365"),
+    "audit_seal_seconds": Setting(_seconds, "how often the audit is sealed", "60"),
     "process_name": Setting(_text, "name of this process, such as gateway-1"),
     "ready_fd": Setting(_number(0, 1 << 20), "file descriptor told when the process serves; empty = none", ""),
     "log_format": Setting(_one_of("console", "json"), "how log lines look", "console"),
@@ -183,6 +185,8 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     s3_secret_key: Secret
     results_days: int
     job_days: int
+    audit_days: int
+    audit_seal_seconds: float
 
 
 def variable(field: str) -> str:

@@ -14,12 +14,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from storage.postgres.sql import load
+
 DATABASE = "waypost"
 OWNER = "waypost_owner"
 PROVISIONER = "waypost_provisioner"
 ENVIRONMENT_GROUP = "waypost_environment"
+AUDITOR = "waypost_auditor"
 PROCESS_ROLES = ("waypost_gateway", "waypost_relay", "waypost_worker")
-LOGIN_ROLES = (OWNER, *PROCESS_ROLES, PROVISIONER, "waypost_auditor")
+LOGIN_ROLES = (OWNER, *PROCESS_ROLES, PROVISIONER, AUDITOR)
 
 _SCRAM_ROUNDS = 4096
 
@@ -51,11 +54,14 @@ async def prepare(admin_url: str, passwords: Mapping[str, str]) -> None:
         await _roles(admin, passwords)
         if not await admin.fetchval("SELECT true FROM pg_database WHERE datname = $1", DATABASE):
             await admin.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+        await admin.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")  # every login could go there else
     finally:
         await admin.close()
     inside = await asyncpg.connect(with_database(admin_url, DATABASE))
     try:
+        await inside.execute("SELECT pg_advisory_lock(hashtext('waypost.cluster.prepare'))")
         await inside.execute(_GRANTS)
+        await inside.execute(load("storage.postgres", "cluster"))
     finally:
         await inside.close()
 
@@ -80,11 +86,12 @@ async def _roles(admin: Any, passwords: Mapping[str, str]) -> None:
 
 
 # CONNECT of an environment's role comes from its group. The provisioner makes schemas and hands out the group,
-# and has none of its privileges.
+# and has none of its privileges. The worker seals the audit as the auditor, one transaction at a time.
 _GRANTS = f"""
 REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT CONNECT ON DATABASE {DATABASE} TO {", ".join((*LOGIN_ROLES, ENVIRONMENT_GROUP))};
 GRANT CREATE ON DATABASE {DATABASE} TO {OWNER}, {PROVISIONER};
 GRANT {ENVIRONMENT_GROUP} TO {PROVISIONER} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;
+GRANT {AUDITOR} TO waypost_worker WITH INHERIT FALSE, SET TRUE;
 """

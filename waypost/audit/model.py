@@ -94,3 +94,49 @@ class AuditFilter(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch of entries, in order, and its link in the chain.
+
+    It covers every entry after the batch before it, up to and including `until`. `entries` holds 48 bytes for each: id
+    and SHA-256; `content` is the SHA-256 of that; `root` the SHA-256 of everything else here, `previous` with it: the
+    root of the batch before (zeros for the first).
+    """
+
+    number: int
+    first: Position
+    last: Position
+    until: Position
+    count: int
+    first_at: datetime
+    last_at: datetime
+    entries: bytes
+    content: bytes
+    previous: bytes
+    root: bytes
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """Where the chain begins: the last batch that retention dropped. Number 0 is the very beginning."""
+
+    number: int
+    root: bytes
+    until: Position
+
+
+class Fault(StrEnum):
+    """What is wrong with a sealed row or batch."""
+
+    ALTERED = "altered"
+    MISSING = "missing"
+    ADDED = "added"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """The first thing that is not as it was sealed: an entry (by its id) or a whole batch, and in which batch."""
+
+    fault: Fault
+    batch: int
+    entry: UUID | None
+    sentence: str

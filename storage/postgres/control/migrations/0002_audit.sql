@@ -92,7 +92,7 @@ begin
     insert into control.audit_anchor (number, root, until_transaction, until_id)
         values (oldest.number, oldest.root, oldest.until_transaction, oldest.until_id);
     delete from control.audit_anchor where number < oldest.number;
-    delete from control.audit_stored where number = oldest.number;
+    delete from control.audit_stored where number <= oldest.number;
     delete from control.audit_batch where number = oldest.number;
     return oldest.number;
 end $$;
