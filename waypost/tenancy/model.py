@@ -58,13 +58,31 @@ DELETE_STEPS = ("jobs", "nodes", "running", "keys", "schema", "role", "bucket", 
 BACKENDS = frozenset({"postgres"})
 
 
+Setting = str | int | float | bool  # what an organization may keep under a name of its own
+
+
+class ProjectStatus(StrEnum):
+    """One that is `deleting` takes no environment; it is gone when its last environment is."""
+
+    ACTIVE = "active"
+    DELETING = "deleting"
+    DELETED = "deleted"
+
+
+DELETE_PROJECT = "project.delete"  # the platform job's kind
+
+
 class Organization(msgspec.Struct, frozen=True):
+    """`settings` mean something to the organization only. `limits` holds what an operator set (waypost.limit)."""
+
     id: UUID
     slug: str
     name: str
     created_at: datetime
     updated_at: datetime
     row_version: int = 1
+    settings: dict[str, Setting] = {}
+    limits: dict[str, int] = {}
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -76,6 +94,7 @@ class Project(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     row_version: int = 1
+    status: ProjectStatus = ProjectStatus.ACTIVE
 
 
 class EnvironmentStep(msgspec.Struct, frozen=True):

@@ -12,6 +12,11 @@ from storage.postgres.database import Connection
 
 _COLUMNS = "id, kind, environment_id, subject, state, number, max_attempts, error"
 _INSERT = "insert into control.platform_job (id, kind, environment_id, subject) values ($1, $2, $3, $4)"
+# The update changes nothing: it is what lets `returning` show the open one.
+_ENSURE = """
+insert into control.platform_job as j (id, kind, environment_id, subject) values ($1, $2, $3, $4)
+on conflict (kind, subject) where state in ('queued', 'running') do update set kind = j.kind returning j.id
+"""
 _CLAIM = f"""
 update control.platform_job j
 set state = 'running', number = number + 1, session = $2, attempt_id = $3, started_at = now(), error = null
@@ -49,6 +54,18 @@ with wanting as (
 )
 update control.platform_job j set hinted_at = now() from chosen where chosen.id = j.id returning j.id
 """
+_POSTPONE = """
+update control.platform_job set state = 'queued', number = number - 1, hinted_at = null,
+    run_at = now() + $3::float8 * interval '1 second'
+where id = $1 and attempt_id = $2 and state = 'running' returning true
+"""
+_OPEN = """
+select id from control.platform_job
+where kind = $1 and environment_id = $2 and state in ('queued', 'running') order by id desc limit 1
+"""
+_OPEN_ABOUT = """
+select id from control.platform_job where kind = $1 and subject = $2 and state in ('queued', 'running')
+"""
 _READ = f"select {_COLUMNS} from control.platform_job where id = $1"  # noqa: S608 - constants only
 
 
@@ -72,6 +89,14 @@ async def insert_platform_job(
     await connection.execute(_INSERT, job_id, kind, environment_id, subject)
 
 
+async def ensure_platform_job(
+    connection: Connection, job_id: UUID, kind: str, environment_id: UUID | None, subject: UUID
+) -> UUID:
+    """Queue it unless one of that kind and subject is open; the id of the open one."""
+    kept: UUID = await connection.fetchval(_ENSURE, job_id, kind, environment_id, subject)
+    return kept
+
+
 async def claim_platform_job(connection: Connection, job_id: UUID, session: int, attempt_id: int) -> PlatformJob | None:
     """The job, now running under this session and attempt; None when it is not to be run now (ended, held, not due)."""
     row = await connection.fetchrow(_CLAIM, job_id, session, attempt_id)
@@ -90,6 +115,11 @@ async def retry_platform_job(
     return await connection.fetchval(_FAIL, job_id, attempt_id, error, "queued", delay_seconds) is not None
 
 
+async def postpone_platform_job(connection: Connection, job_id: UUID, attempt_id: int, delay_seconds: float) -> bool:
+    """Back into the queue, not before the delay, as if this attempt had not been; False when it is not the current one."""
+    return await connection.fetchval(_POSTPONE, job_id, attempt_id, delay_seconds) is not None
+
+
 async def end_platform_job(
     connection: Connection, job_id: UUID, attempt_id: int, error: str, *, dead_letter: bool
 ) -> bool:
@@ -101,6 +131,18 @@ async def end_platform_job(
 async def take_hints(connection: Connection, *, stale_seconds: float, per_environment: int) -> list[UUID]:
     """Ids to hint now, marked as hinted: due, not running on a live session, not hinted within `stale_seconds`."""
     return [row["id"] for row in await connection.fetch(_SWEEP, stale_seconds, per_environment)]
+
+
+async def open_platform_job(connection: Connection, kind: str, environment_id: UUID) -> UUID | None:
+    """The newest one of that kind and environment that has not ended."""
+    found: UUID | None = await connection.fetchval(_OPEN, kind, environment_id)
+    return found
+
+
+async def open_job_about(connection: Connection, kind: str, subject: UUID) -> UUID | None:
+    """The one of that kind and subject that has not ended; there is at most one."""
+    found: UUID | None = await connection.fetchval(_OPEN_ABOUT, kind, subject)
+    return found
 
 
 async def read_platform_job(connection: Connection, job_id: UUID) -> PlatformJob | None:

@@ -1,4 +1,4 @@
-"""Environments and the steps of their provisioning. Deleted ones are tombstones that no reading finds."""
+"""Environments and the steps of their lives. Deleted ones are tombstones that no reading finds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import msgspec
 
 from storage.postgres.database import Connection
 from storage.postgres.tenancy.organization import either
-from waypost.tenancy.model import Environment, EnvironmentStep, Posture, Status, StepState
+from waypost.tenancy.model import Environment, EnvironmentStep, Phase, Posture, Status, StepState
 
 _COLUMNS = """
 e.id, e.organization_id, e.project_id, e.slug, e.name, e.posture, e.backend, e.tenancy, e.database_cluster, e.status,
@@ -38,17 +38,49 @@ select {_COLUMNS} from control.environment e
 where e.project_id = $1 and e.deleted_at is null and ($2::uuid is null or e.id < $2)
 order by e.id desc limit $3
 """  # noqa: S608 - constants only
+# Whoever changes the record holds this row until the commit.
+_LOCK = f"{_READ} for no key update"
+_UPDATE = f"""
+update control.environment e set slug = $3, name = $4, posture = $5, limits = $6, row_version = row_version + 1,
+    updated_at = now()
+where e.id = $1 and e.row_version = $2 and e.deleted_at is null returning {_COLUMNS}
+"""  # noqa: S608 - constants only
+_OF_PROJECT = f"""
+select {_COLUMNS} from control.environment e where e.project_id = $1 and e.deleted_at is null order by e.id
+"""  # noqa: S608 - constants only
+_BY_SLUG = """
+select id, project_id from control.environment where organization_id = $1 and slug = $2 and deleted_at is null
+"""
 _STEPS = """
-select name, state, started_at, finished_at, error from control.environment_step
-where environment_id = $1 order by ordinal
+select s.name, s.state, s.started_at, s.finished_at, s.error, s.phase
+from control.environment e join control.environment_step s on s.environment_id = e.id and s.phase = e.phase
+where e.id = $1 order by s.ordinal
 """
 # A step that is done stays done; an earlier start stays its start.
 _STEP = """
 update control.environment_step set state = $3, error = $4,
     started_at = case when $3 = 'running' then coalesce(started_at, now()) else started_at end,
     finished_at = case when $3 in ('done', 'failed') then now() end
-where environment_id = $1 and name = $2 and state <> 'done'
+where environment_id = $1 and phase = $5 and name = $2 and state <> 'done'
 """
+_BEGIN_PHASE = """
+update control.environment set phase = $2, status = $3, status_reason = null, row_version = row_version + 1,
+    updated_at = now()
+where id = $1 and status = any ($4::text[]) and deleted_at is null returning true
+"""
+_PHASE_STEPS = """
+insert into control.environment_step (environment_id, phase, ordinal, name)
+select $1, $2, ordinal, name from unnest($3::text[]) with ordinality as s(name, ordinal)
+on conflict (environment_id, phase, name) do update
+    set state = 'pending', started_at = null, finished_at = null, error = null
+"""
+_BURY = """
+update control.environment set status = 'deleted', status_reason = null, deleted_at = now(),
+    row_version = row_version + 1, updated_at = now()
+where id = $1 and status = 'deleting' and deleted_at is null returning true
+"""
+_FORGET_STEPS = "delete from control.environment_step where environment_id = $1"
+_STANDING = "select status, phase from control.environment where id = $1 and deleted_at is null"
 _STATUS = """
 update control.environment set status = $2, status_reason = $3, row_version = row_version + 1, updated_at = now()
 where id = $1 and status = any ($4::text[]) and deleted_at is null returning true
@@ -104,6 +136,34 @@ async def read_environment(connection: Connection, environment_id: UUID) -> Envi
     return None if row is None else _environment(row)
 
 
+async def lock_environment(connection: Connection, environment_id: UUID) -> Environment | None:
+    """The environment as it is, held until the commit."""
+    row = await connection.fetchrow(_LOCK, environment_id)
+    return None if row is None else _environment(row)
+
+
+async def update_environment(connection: Connection, changed: Environment) -> Environment | None:
+    """Keep slug, name, posture and limits if the row is still of `changed.row_version`; as it is then, else None.
+
+    Raises asyncpg's UniqueViolationError when the slug is in use.
+    """
+    c = changed
+    limits = msgspec.json.encode(c.limits).decode()
+    row = await connection.fetchrow(_UPDATE, c.id, c.row_version, c.slug, c.name, c.posture.value, limits)
+    return None if row is None else _environment(row)
+
+
+async def environments_of(connection: Connection, project_id: UUID) -> list[Environment]:
+    """Every environment of the project that is not gone, oldest first."""
+    return [_environment(row) for row in await connection.fetch(_OF_PROJECT, project_id)]
+
+
+async def find_slug(connection: Connection, organization_id: UUID, slug: str) -> tuple[UUID, UUID] | None:
+    """(environment, project) of the live environment with that slug."""
+    row = await connection.fetchrow(_BY_SLUG, organization_id, slug)
+    return None if row is None else (row["id"], row["project_id"])
+
+
 async def list_environments(
     connection: Connection, project_id: UUID, *, before: UUID | None, limit: int
 ) -> list[Environment]:
@@ -112,16 +172,52 @@ async def list_environments(
 
 
 async def read_steps(connection: Connection, environment_id: UUID) -> list[EnvironmentStep]:
-    """In the order in which they run."""
+    """Those of the phase that the environment is in, in the order in which they run."""
     rows = await connection.fetch(_STEPS, environment_id)
-    return [EnvironmentStep(row["name"], StepState(row["state"]), *row[2:]) for row in rows]
+    return [EnvironmentStep(row["name"], StepState(row["state"]), *row[2:5], Phase(row["phase"])) for row in rows]
 
 
 async def mark_step(
-    connection: Connection, environment_id: UUID, name: str, state: StepState, error: str | None = None
+    connection: Connection,
+    environment_id: UUID,
+    name: str,
+    state: StepState,
+    error: str | None = None,
+    phase: Phase = Phase.PROVISION,
 ) -> None:
     """Record where a step stands; a step that is done is left alone."""
-    await connection.execute(_STEP, environment_id, name, state.value, error)
+    await connection.execute(_STEP, environment_id, name, state.value, error, phase.value)
+
+
+async def begin_phase(
+    connection: Connection,
+    environment_id: UUID,
+    phase: Phase,
+    to: Status,
+    *,
+    among: Sequence[Status],
+    steps: Sequence[str],
+) -> bool:
+    """Move to a status and a phase with its steps pending; False when the status is not one of `among`."""
+    states = [status.value for status in among]
+    if await connection.fetchval(_BEGIN_PHASE, environment_id, phase.value, to.value, states) is None:
+        return False
+    await connection.execute(_PHASE_STEPS, environment_id, phase.value, list(steps))
+    return True
+
+
+async def bury(connection: Connection, environment_id: UUID) -> bool:
+    """From `deleting` to a tombstone, without steps; its slug may be used again. False when it is not `deleting`."""
+    if await connection.fetchval(_BURY, environment_id) is None:
+        return False
+    await connection.execute(_FORGET_STEPS, environment_id)
+    return True
+
+
+async def read_standing(connection: Connection, environment_id: UUID) -> tuple[Status, Phase] | None:
+    """Status and phase as this transaction sees them; None when the environment is gone."""
+    row = await connection.fetchrow(_STANDING, environment_id)
+    return None if row is None else (Status(row["status"]), Phase(row["phase"]))
 
 
 async def change_status(

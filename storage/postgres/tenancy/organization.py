@@ -1,18 +1,31 @@
 """Organizations."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from storage.postgres.database import Connection
 from waypost.tenancy.model import Organization
 
-_COLUMNS = "id, slug, name, created_at, updated_at, row_version"
+_COLUMNS = "id, slug, name, created_at, updated_at, row_version, settings, limits"
 _INSERT = """
 insert into control.organization (id, slug, name, created_at, updated_at) values ($1, $2, $3, $4, $5)
 on conflict (slug) do nothing returning true
 """
 _READ = f"select {_COLUMNS} from control.organization where id = $1 or slug = $2"  # noqa: S608 - constants only
+# Who makes or changes something of the organization one at a time holds this row until the commit; what refers to it
+# can be added meanwhile.
+_LOCK = f"select {_COLUMNS} from control.organization where id = $1 for no key update"  # noqa: S608 - constants only
+_UPDATE = f"""
+update control.organization set slug = $3, name = $4, settings = $5, row_version = row_version + 1, updated_at = now()
+where id = $1 and row_version = $2 returning {_COLUMNS}
+"""  # noqa: S608 - constants only
+_SET_LIMITS = f"""
+update control.organization set limits = $2, row_version = row_version + 1, updated_at = now()
+where id = $1 returning {_COLUMNS}
+"""  # noqa: S608 - constants only
 _LIST = f"""
 select {_COLUMNS} from control.organization
 where ($1::uuid[] is null or id = any ($1)) and ($2::uuid is null or id < $2)
@@ -41,10 +54,36 @@ async def list_organizations(
     ]
 
 
+async def lock_organization(connection: Connection, organization_id: UUID) -> Organization | None:
+    """The organization as it is, held until the commit: nobody else gets it meanwhile."""
+    row = await connection.fetchrow(_LOCK, organization_id)
+    return None if row is None else _organization(row)
+
+
+async def update_organization(connection: Connection, changed: Organization) -> Organization | None:
+    """Keep slug, name and settings if the row is still of `changed.row_version`; as it is then, else None.
+
+    Raises asyncpg's UniqueViolationError when the slug is in use.
+    """
+    c = changed
+    settings = msgspec.json.encode(c.settings).decode()
+    row = await connection.fetchrow(_UPDATE, c.id, c.row_version, c.slug, c.name, settings)
+    return None if row is None else _organization(row)
+
+
+async def set_limits(connection: Connection, organization_id: UUID, limits: Mapping[str, int]) -> Organization | None:
+    """Replace what an operator set; None when there is no such organization. The gateway's role may not."""
+    row = await connection.fetchrow(_SET_LIMITS, organization_id, msgspec.json.encode(limits).decode())
+    return None if row is None else _organization(row)
+
+
 def either(reference: UUID | str) -> tuple[UUID | None, str | None]:
     """(id, slug), of which one is None: the two parameters of a reading by either."""
     return (reference, None) if isinstance(reference, UUID) else (None, reference)
 
 
 def _organization(row: Any) -> Organization:
-    return Organization(*row)
+    fields = dict(row)
+    fields["settings"] = msgspec.json.decode(fields["settings"])
+    fields["limits"] = msgspec.json.decode(fields["limits"], type=dict[str, int])
+    return Organization(**fields)
