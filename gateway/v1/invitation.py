@@ -25,7 +25,7 @@ from waypost.access.key import INVITATION_PREFIX, check_text, same_secret
 from waypost.access.model import Permission, Role
 from waypost.ids import parse_id
 from waypost.person import operation
-from waypost.person.decision import checked_password, checked_person_name
+from waypost.person.decision import checked_password, checked_person_name, invitation_link
 from waypost.person.model import Invitation, Person
 
 INVITATIONS = ORG + "/invitations"
@@ -63,11 +63,6 @@ class AcceptedView(msgspec.Struct, frozen=True):
     project_id: str | None
 
 
-def link_of(public_url: str, token: str) -> str:
-    """Where a browser accepts it. The token is in the fragment, which is sent to no server and is in no log."""
-    return f"{public_url}/invitations/accept#token={token}"
-
-
 @endpoint(
     "POST",
     INVITATIONS,
@@ -99,7 +94,7 @@ async def create_invitation(call: Call) -> Answer:
             role=Role(new.role),
             life=life,
         )
-        view = invitation_view(invitation, link_of(call.services.public_url, token), token)
+        view = invitation_view(invitation, invitation_link(call.services.public_url, token), token)
         return ok(view, 201, [NO_STORE, location(organization.id, "invitations", invitation.id)])
 
     return await once(call, organization.id, "invitations.create", work)

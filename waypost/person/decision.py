@@ -148,3 +148,8 @@ def csrf_token(token: str) -> str:
 def same_csrf(token: str, given: str | None) -> bool:
     """Whether it is the session's CSRF token; takes the same time either way."""
     return hmac.compare_digest(csrf_token(token).encode(), (given or "").encode())
+
+
+def invitation_link(public_url: str, token: str) -> str:
+    """Where a browser accepts an invitation. The token is in the fragment, which no server sees and no log has."""
+    return f"{public_url}/invitations/accept#token={token}"
