@@ -43,7 +43,7 @@ class SealStore:
         for number in numbers:
             found = await self._run(lambda number=number: self._get(batch_key(number)))  # type: ignore[misc]
             if found is not None:
-                yield _decoded(found, Seal, f"batch {number}")
+                yield _decoded(found, Seal, number)
 
     async def anchor(self) -> Anchor | None:
         """The newest anchor."""
@@ -53,12 +53,12 @@ class SealStore:
             return self._get(f"{_ANCHOR}{numbers[-1]:020d}") if numbers else None
 
         found = await self._run(read)
-        return None if found is None else _decoded(found, Anchor, "the anchor")
+        return None if found is None else _decoded(found, Anchor, 0)
 
     async def batch(self, number: int) -> Seal | None:
         """One batch; None when it is not there."""
         found = await self._run(lambda: self._get(batch_key(number)))
-        return None if found is None else _decoded(found, Seal, f"batch {number}")
+        return None if found is None else _decoded(found, Seal, number)
 
     async def forget_batches(self, until: int) -> None:
         """Delete batches up to that number, and the anchors before it: retention dropped them."""
@@ -147,10 +147,14 @@ def batch_key(number: int) -> str:
     return f"{_BATCH}{number:020d}"
 
 
-def _decoded(data: bytes, kind: type[_T], what: str) -> _T:
+def _decoded(data: bytes, kind: type[_T], number: int) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
+        what = f"batch {number}" if number else "where the chain begins"
         raise WaypostError(
-            "seal_unreadable", f"The object store's copy of {what} cannot be read: it was altered.", Category.INTERNAL
+            "seal_unreadable",
+            f"The object store's copy of {what} was altered: it cannot be read.",
+            Category.INTERNAL,
+            extra={"batch": number},
         ) from error

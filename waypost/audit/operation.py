@@ -7,6 +7,7 @@ import msgspec
 from waypost.audit.decision import BEGINNING, check_batch, first_difference, link
 from waypost.audit.model import Anchor, Fault, Finding, Seal
 from waypost.audit.port import Chain, Copies
+from waypost.errors import WaypostError
 
 PAGE = 20  # batches read at once
 SURPLUS = 1_000  # entries read beyond what a batch should hold, to name one that was added
@@ -31,6 +32,16 @@ Told = Callable[[Verified], None]
 async def verify(chain: Chain, copies: Copies, *, start: int = 1, told: Told = lambda _: None) -> Verified:
     """Recompute everything from batch `start` on; `told` hears of every batch. Stops at the first finding."""
     seen = Verified()
+    try:
+        await _verify(chain, copies, start, seen, told)
+    except WaypostError as error:
+        if error.code != "seal_unreadable":
+            raise
+        seen.finding = Finding(Fault.ALTERED, error.extra["batch"], None, error.detail)
+    return seen
+
+
+async def _verify(chain: Chain, copies: Copies, start: int, seen: Verified, told: Told) -> None:
     anchor = await chain.anchor()
     if start <= anchor.number + 1:
         after = anchor
@@ -39,13 +50,12 @@ async def verify(chain: Chain, copies: Copies, *, start: int = 1, told: Told = l
         before = await chain.batches(start - 2, 1)
         if not before or before[0][0].number != start - 1:
             seen.finding = _missing(start - 1, "the table")
-            return seen
+            return
         after = link(before[0][0])
     if seen.finding is None:
         after = await _check_batches(chain, copies, after, seen, told)
     if seen.finding is None:
         seen.unsealed = await chain.unsealed(after.until)
-    return seen
 
 
 async def _check_anchor(chain: Chain, copies: Copies, anchor: Anchor) -> Finding | None:
