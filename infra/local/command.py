@@ -138,24 +138,30 @@ def migrate(
     url: Annotated[
         str,
         typer.Option(
-            envvar="WAYPOST_OWNER_DATABASE_URL", help="Login of waypost_owner; default: that of the data folder."
+            envvar="WAYPOST_OWNER_DATABASE_URL",
+            help="Login of waypost_owner (default: of the data folder); environments need a worker's settings too.",
         ),
     ] = "",
     data_dir: _DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, also on a terminal.")] = False,
 ) -> None:
-    """Compare the control schema with this program's version, or bring it there."""
+    """Compare the schemas of control and of every environment with this program's versions, or bring them there."""
     from infra.local import migrate as migration
-    from infra.local import option
-    from infra.local.problem import LocalError
+    from infra.local.admin.connection import guarded
 
     if check == apply:
         _refuse("Say either --check or --apply.", 2)
-    try:
-        target = url or migration.own_url(option.data_dir(data_dir))
-        sentence, code = migration.check(target) if check else migration.apply(target)
-    except LocalError as problem:
-        _refuse(problem.sentence, int(problem.code))
-    typer.echo(sentence)
+
+    def tell(text: str) -> None:
+        typer.echo(f"migrated    {text}", err=True)
+
+    standing, code = guarded(lambda: migration.run(url, data_dir, None if check else tell))
+    if as_json or not sys.stdout.isatty():
+        import msgspec
+
+        typer.echo(msgspec.json.encode(standing))
+    else:
+        migration.show(standing)
     raise typer.Exit(code)
 
 

@@ -24,7 +24,14 @@ def fingerprint(folder: DataFolder) -> str:
     """Changes when anything that `lay` would do may have changed: the code of it, a password, or the key."""
     storage = Path(__file__).parents[2] / "storage" / "postgres"
     digest = hashlib.sha256()
-    for path in (storage / "cluster.py", storage / "migration.py", *sorted((storage / "control").rglob("*.*"))):
+    for path in (
+        storage / "cluster.py",
+        storage / "cluster.sql",
+        storage / "migration.py",
+        storage / "version.py",
+        *sorted((storage / "control").rglob("*.*")),
+        *sorted((storage / "environment").rglob("*.*")),
+    ):
         if path.suffix in (".py", ".sql"):
             digest.update(path.read_bytes())
     digest.update((folder.secrets / "passwords.json").read_bytes())
@@ -35,7 +42,10 @@ def fingerprint(folder: DataFolder) -> str:
 
 
 async def lay(folder: DataFolder) -> None:
-    """Roles, database, control schema and the first tenancy, whatever of it is missing. Raises LocalError."""
+    """Roles, database, control schema and first tenancy, whatever is missing; environments' migrations are queued.
+
+    Raises LocalError.
+    """
     from storage.postgres import cluster
     from storage.postgres.migration import upgrade_control
     from waypost.errors import WaypostError
@@ -53,6 +63,20 @@ async def lay(folder: DataFolder) -> None:
             raise newer_version(folder.root, error.detail) from error
         raise
     await _first_tenancy(folder, url("waypost_gateway"))
+    await _queue_migrations(url("waypost_worker"), url("waypost_provisioner"))
+
+
+async def _queue_migrations(worker_url: str, provisioner_url: str) -> None:
+    """Environments of an earlier version are migrated by the worker that is about to start."""
+    from storage.postgres.database import Database
+    from storage.postgres.environment.outdated import queue_migrations
+
+    worker = await Database.open(worker_url, name="waypost-up", pool_size=1)
+    provisioner = await Database.open(provisioner_url, name="waypost-up", pool_size=1)
+    try:
+        await queue_migrations(worker, provisioner)
+    finally:
+        await asyncio.gather(worker.close(), provisioner.close())
 
 
 async def _first_tenancy(folder: DataFolder, url: str) -> None:

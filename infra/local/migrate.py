@@ -1,62 +1,208 @@
-"""`waypost migrate`: how the control schema stands to this program, and bringing it there (decision 8)."""
+"""`waypost migrate`: how the schemas stand to this program, and bringing them there (decision 8).
+
+Control first, then every environment: by a platform job each where a worker runs, else here. One environment that
+cannot be migrated does not stop the others; the answer names it.
+"""
 
 import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
-from infra.local.folder import DataFolder
-from infra.local.problem import ExitCode, LocalError
+import msgspec
 
+from infra.local.admin.connection import Platform, open_platform
+from infra.local.problem import ExitCode
 
-def own_url(root: Path) -> str:
-    """waypost_owner's login of a platform that runs on this machine."""
-    folder = DataFolder(root)
-    if not folder.is_running():
-        raise LocalError(
-            f"Nothing is running on {folder.root}: start it (`waypost up` migrates by itself), or give --url.",
-            ExitCode.NOT_FOUND,
-        )
-    return f"postgresql://waypost_owner:{folder.passwords()['waypost_owner']}@/waypost?host={folder.socket_dir}"
+_LOOK_SECONDS = 0.2
+_PROVISIONER, _OWNER = "WAYPOST_PROVISIONER_DATABASE_URL", "WAYPOST_OWNER_DATABASE_URL"
+
+Told = Callable[[str], None]
 
 
-def check(url: str) -> tuple[str, int]:
-    """(sentence, exit code): 0 when the schema is at this program's version, 10 when it is not."""
-    from storage.postgres.version import required_control_version
+class Standing(msgspec.Struct):
+    """How the schemas stand. `environments` None: nobody gave the provisioner's login to look."""
 
-    found, needed = asyncio.run(_found(url)), required_control_version()
-    if found == needed:
-        return f"The control schema is at version {found}, as this program needs.", 0
-    if found is not None and found > needed:
-        return f"The control schema is at version {found}, newer than this program's {needed}.", ExitCode.VERSION
-    return f"The control schema is at version {found or 'none'}; `waypost migrate --apply` brings it to {needed}.", 10
+    control: dict[str, Any]
+    environments: list[dict[str, Any]] | None = None
+
+    @property
+    def states(self) -> set[str]:
+        return {self.control["state"], *(one["state"] for one in self.environments or ())}
 
 
-def apply(url: str) -> tuple[str, int]:
-    """Run what is missing; raises LocalError when the database is of a newer program or cannot be reached."""
+def run(url: str, data_dir: Path | None, told: Told | None) -> tuple[Standing, int]:
+    """What the command does: look, or with `told` migrate; the standing and the exit code. Raises as `apply`."""
+
+    async def work() -> tuple[Standing, int]:
+        async with opened(url, data_dir) as platform:
+            return await (check(platform) if told is None else apply(platform, told))
+
+    return asyncio.run(work())
+
+
+def show(standing: Standing) -> None:
+    """For a terminal: control, then one line an environment."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for title in ("schema", "version", "needed", "state", ""):
+        table.add_column(title)
+    named = [("control", standing.control)]
+    named += [(f"{one['slug']} {one['id']}", one) for one in standing.environments or ()]
+    for name, one in named:
+        table.add_row(name, one["version"] or "none", one["needed"], one["state"], one.get("error", ""))
+    Console().print(table)
+
+
+@asynccontextmanager
+async def opened(url: str, data_dir: Path | None) -> AsyncIterator[Platform]:
+    """The running folder; the settings, where a login is given and no folder. Raises LocalError."""
+    if data_dir is None and url:
+        async with AsyncExitStack() as stack:
+            yield Platform(os.environ | {_OWNER: url}, None, stack)
+    else:
+        async with open_platform(data_dir) as platform:
+            yield platform
+
+
+async def check(platform: Platform) -> tuple[Standing, int]:
+    """The standing and the exit code: 0 when nothing is to do, 10 when something is, or is newer than this program."""
+    standing = await look(platform)
+    return standing, 0 if standing.states <= {"current"} else ExitCode.VERSION
+
+
+async def apply(platform: Platform, told: Told) -> tuple[Standing, int]:
+    """Migrate what is behind; the standing afterwards, and 0, 1 (something failed) or 10 (something is newer).
+
+    Raises `schema_newer` and leaves everything as it is when control is newer.
+    """
     from storage.postgres.migration import upgrade_control
-    from storage.postgres.version import required_control_version
-    from waypost.errors import WaypostError
 
-    before = asyncio.run(_found(url))
-    try:
-        changed = upgrade_control(url)
-    except WaypostError as error:
-        raise LocalError(error.detail, ExitCode.VERSION) from error
-    needed = required_control_version()
-    if changed:
-        return f"The control schema went from version {before or 'none'} to {needed}.", 0
-    return f"The control schema is at version {needed} already.", 0
+    await asyncio.to_thread(upgrade_control, platform.url("waypost_owner"))
+    if not platform.has(_PROVISIONER):
+        return await check(platform)
+    errors = await _migrate_environments(platform, told)
+    standing = await look(platform)
+    for one in standing.environments or ():
+        if one["state"] == "behind":
+            reason = errors.get(one["id"], "its job was run by a worker of an older version")
+            one |= {"state": "failed", "error": reason}
+    if "failed" in standing.states:
+        return standing, ExitCode.OTHER
+    return standing, 0 if standing.states <= {"current"} else ExitCode.VERSION
 
 
-async def _found(url: str) -> str | None:
-    from storage.postgres.database import Database
-    from storage.postgres.version import control_version
-    from waypost.errors import WaypostError
+async def look(platform: Platform) -> Standing:
+    """Read every version; raises `unavailable`."""
+    from storage.postgres.environment.version import read_versions
+    from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION, control_version
 
-    database = await Database.open(url, name="waypost-migrate", pool_size=1)
-    try:
+    async with (await platform.database("waypost_owner")).unit() as connection:
+        found = await control_version(connection)
+    standing = Standing({"version": found, "needed": CONTROL_VERSION, "state": _state(found, CONTROL_VERSION)})
+    if platform.has(_PROVISIONER):
+        standing.environments = []
+        if found is not None:
+            async with (await platform.database("waypost_provisioner")).unit() as connection:
+                versions = [one for one in await read_versions(connection) if one.version is not None]
+            standing.environments = [
+                {
+                    "id": one.environment_id,
+                    "slug": one.slug,
+                    "version": one.version,
+                    "needed": ENVIRONMENT_VERSION,
+                    "state": _state(one.version, ENVIRONMENT_VERSION),
+                }
+                for one in versions
+            ]
+    return standing
+
+
+def _state(found: str | None, needed: str) -> str:
+    if found is None or found < needed:
+        return "behind"
+    return "current" if found == needed else "newer"
+
+
+async def _migrate_environments(platform: Platform, told: Told) -> dict[UUID, str]:
+    """By the workers that run, the rest here; what could not be migrated, with the reason."""
+    from storage.postgres.environment.outdated import queue_migrations
+
+    database = await platform.database("waypost_worker")
+    errors: dict[UUID, str] = {}
+    if await _worker_runs(platform):
+        jobs = await queue_migrations(database, await platform.database("waypost_provisioner"))
+        await _nudge(platform)
+        errors = await _wait(platform, jobs, told)
+    return errors | await _migrate_here(platform, set(errors), told)
+
+
+async def _wait(platform: Platform, jobs: dict[UUID, UUID], told: Told) -> dict[UUID, str]:
+    """Until every job has ended, or no worker is left to run them."""
+    from storage.postgres.platform.job import read_platform_job
+
+    database = await platform.database("waypost_worker")
+    errors: dict[UUID, str] = {}
+    waiting = dict(jobs)
+    while waiting and await _worker_runs(platform):
         async with database.unit() as connection:
-            return await control_version(connection)
-    except WaypostError as error:
-        raise LocalError("PostgreSQL cannot be reached at the given address.", ExitCode.SERVER) from error
-    finally:
-        await database.close()
+            found = {one: await read_platform_job(connection, job_id) for one, job_id in waiting.items()}
+        for environment_id, job in found.items():
+            if job is not None and job.state in ("queued", "running"):
+                continue
+            del waiting[environment_id]
+            if job is not None and job.state != "completed":
+                errors[environment_id] = job.error or job.state
+        told(f"{len(jobs) - len(waiting)} of {len(jobs)} environments")
+        if waiting:
+            await asyncio.sleep(_LOOK_SECONDS)
+    return errors
+
+
+async def _migrate_here(platform: Platform, without: set[UUID], told: Told) -> dict[UUID, str]:
+    """What no worker has migrated and none has failed at, one after the other."""
+    from functions.environment.migrate import entry, upgrade
+    from storage.postgres.audit.entry import insert_audit
+    from storage.postgres.environment.outdated import is_behind
+    from storage.postgres.environment.version import read_versions
+    from storage.postgres.tenancy.environment import read_environment
+    from waypost.errors import WaypostError
+
+    async with (await platform.database("waypost_provisioner")).unit() as connection:
+        behind = [one.environment_id for one in await read_versions(connection) if is_behind(one)]
+    errors: dict[UUID, str] = {}
+    database = await platform.database("waypost_worker")
+    for environment_id in behind:
+        if environment_id in without:
+            continue
+        try:
+            await asyncio.to_thread(upgrade, platform.url("waypost_provisioner"), environment_id)
+        except WaypostError as error:
+            errors[environment_id] = error.detail
+            continue
+        told(f"environment {environment_id}")
+        async with database.unit() as connection:
+            environment = await read_environment(connection, environment_id)
+            if environment is not None:
+                await insert_audit(connection, entry(environment, "system:admin"))
+    return errors
+
+
+async def _worker_runs(platform: Platform) -> bool:
+    from storage.postgres.ledger.session import worker_runs
+
+    async with (await platform.database("waypost_worker")).unit() as connection:
+        return await worker_runs(connection)
+
+
+async def _nudge(platform: Platform) -> None:
+    """Workers look every second; told, at once."""
+    from jobs.platform import nudge
+
+    if platform.has("WAYPOST_VALKEY_URL"):
+        nudge(await platform.valkey())

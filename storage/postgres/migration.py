@@ -18,6 +18,7 @@ from waypost.errors import Category, WaypostError
 
 _alembic = threading.Lock()  # its context lives in module globals: one upgrade at a time in a process
 _HERE = Path(__file__).parent
+_LOCK_SECONDS = 10  # longer than a reader should hold a table, shorter than tenants should wait behind us
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('waypost.migration.{}'))"
 
 
@@ -48,7 +49,13 @@ def upgrade_environment(url: str, environment_id: UUID) -> bool:
             return False
         if found is not None and found > ENVIRONMENT_VERSION:
             raise _newer(f"environment {environment_id}", found, ENVIRONMENT_VERSION)
-        _upgrade(connection, "environment", schema, f"SET LOCAL search_path = {schema}")
+        _upgrade(
+            connection,
+            "environment",
+            schema,
+            f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
+            f"SET LOCAL search_path = {schema}",
+        )
     return True
 
 
@@ -68,7 +75,7 @@ def _newer(what: str, found: str, known: str) -> WaypostError:
     )
 
 
-def _upgrade(connection: Any, tree: str, schema: str, prepare: str) -> None:
+def _upgrade(connection: Any, tree: str, schema: str, *prepare: str) -> None:
     """Run a tree's revisions on an open connection, in one transaction: all of them or none. Two at once take turns."""
     from alembic import command
     from alembic.config import Config
@@ -78,6 +85,6 @@ def _upgrade(connection: Any, tree: str, schema: str, prepare: str) -> None:
     config.set_main_option("script_location", str(_HERE / tree / "migrations"))
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
-    config.attributes["prelude"] = (_LOCK.format(schema), prepare)
+    config.attributes["prelude"] = (_LOCK.format(schema), *prepare)
     with _alembic:
         command.upgrade(config, "head")

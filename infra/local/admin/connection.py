@@ -143,6 +143,10 @@ class Platform:
             self._stack.push_async_callback(self._valkey.close)
         return self._valkey
 
+    def has(self, variable: str) -> bool:
+        """Whether a login or address is given."""
+        return bool(self._values.get(variable))
+
     def _value(self, name: str) -> str:
         value = self._values.get(name)
         if not value:

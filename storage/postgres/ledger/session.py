@@ -1,8 +1,11 @@
 """Sessions: one row a start of a relay or worker, the only thing that a process renews (decision 12a)."""
 
-from storage.postgres.database import Database
+from storage.postgres.database import Connection, Database
 from storage.postgres.ledger.statement import run
 
+_WORKER_RUNS = """
+select exists (select from control.session where kind = 'worker' and ended_at is null and lease_until > now())
+"""
 _CLOSE = "update control.session set ended_at = now() where id = $1 and ended_at is null"
 
 
@@ -25,3 +28,9 @@ async def close_session(database: Database, session: int) -> None:
     """End it; whatever it still holds is lost and tried again elsewhere. Ending it twice changes nothing."""
     async with database.hot() as connection:
         await connection.execute(_CLOSE, session)
+
+
+async def worker_runs(connection: Connection) -> bool:
+    """Whether a worker has a session that has not run out, so that platform jobs are run."""
+    found: bool = await connection.fetchval(_WORKER_RUNS)
+    return found
