@@ -5,14 +5,16 @@ costs about 140 µs a request, this about 50 (decision 12d). They run the same c
 answers are the same byte for byte. Everything else goes on to the application.
 """
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 
 from gateway import metric
 from gateway.endpoint import Call, find_place
-from gateway.exchange import ClientGone, Exchange, Receive, Send
+from gateway.exchange import Answer, ClientGone, Exchange, Receive, Send
 from gateway.problem import answer_for
+from gateway.submission import submit_one
 from gateway.v1.job import SUBMIT
 from waypost.access.decision import require
 from waypost.access.model import Permission
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
 _log = get_logger("gateway.edge")
 _NAME = SUBMIT.name
 _PERMISSION = Permission.OPERATE_ENVIRONMENT  # as SUBMIT declares
-_FIXED = ["", "orgs", "projects", "environments"]  # every other part of a submission's path
+_SUBMISSION = re.compile(rb"/v1/orgs/[^/]+/projects/[^/]+/environments/[^/]+/jobs")
 
 
 class Edge:
-    """The ASGI application that Granian serves. `hot` False sends submissions through Litestar too, for comparison."""
+    """The ASGI application of gateway.http. `hot` False sends submissions through Litestar too, for comparison."""
 
     def __init__(self, services: "Services", application: Litestar, *, hot: bool = True) -> None:
         self._services, self._application, self._hot = services, application, hot
@@ -42,11 +44,8 @@ class Edge:
         self._services.began()
         try:
             exchange.refuse_oversize()
-            if self._hot and (parts := _submission(exchange)) is not None:
-                await exchange.send(await self._submit(exchange, parts), send)
-            else:
-                scope["waypost"] = exchange
-                await self._application(scope, receive, send)
+            scope["waypost"] = exchange
+            await self._application(scope, receive, send)
         except ClientGone:
             pass
         except Exception as error:  # noqa: BLE001 - the one place where errors become answers
@@ -55,14 +54,31 @@ class Edge:
             self._services.ended()
             metric.count(exchange, monotonic() - began)
 
-    async def _submit(self, exchange: Exchange, parts: tuple[str, str, str]) -> Any:
-        services = self._services
+    def takes(self, url: bytes) -> bool:
+        """Whether `direct` answers a POST of this path: it is `E/jobs`."""
+        return self._hot and _SUBMISSION.fullmatch(url) is not None
+
+    async def direct(self, exchange: Exchange) -> Answer:
+        """The answer to a plain submission whose body is here; never raises."""
+        began = monotonic()
         exchange.name = _NAME
-        parameters = dict(zip(("org", "project", "environment"), parts, strict=True))
+        self._services.began()
+        try:
+            return await submit_one(await self._admit(exchange))
+        except Exception as error:  # noqa: BLE001 - as for every request
+            return answer_for(exchange, error)
+        finally:
+            self._services.ended()
+            metric.count(exchange, monotonic() - began)
+
+    async def _admit(self, exchange: Exchange) -> Call:
+        services = self._services
+        parts = exchange.path.split("/")
+        parameters = {"org": parts[3], "project": parts[5], "environment": parts[7]}
         principal = await services.authenticate(exchange)
         place = await find_place(services, principal, parameters, _PERMISSION)
         require(principal, _PERMISSION, place.scope)
-        return await SUBMIT.run(Call(services, exchange, parameters, principal, place))
+        return Call(services, exchange, parameters, principal, place)
 
     async def _fail(self, exchange: Exchange, error: Exception, send: Send) -> None:
         if exchange.started:  # a stream: all that can be done is to end it
@@ -74,15 +90,3 @@ class Edge:
             await exchange.send_early(answer, send)
         else:
             await exchange.send(answer, send)
-
-
-def _submission(exchange: Exchange) -> tuple[str, str, str] | None:
-    """The path's organization, project and environment when this is a plain submission of one job."""
-    if exchange.method != "POST" or exchange.query or not exchange.path.endswith("/jobs"):
-        return None
-    parts = exchange.path.split("/")
-    if len(parts) != 9 or parts[1] != "v1" or parts[:8:2] != _FIXED:
-        return None
-    if not (parts[3] and parts[5] and parts[7]):
-        return None
-    return parts[3], parts[5], parts[7]

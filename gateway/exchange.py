@@ -22,6 +22,7 @@ BODY_SECONDS = 30.0  # for the whole body: 4 MiB in it is 140 kB/s
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
+_Lines = list[tuple[bytes, bytes]]
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -74,6 +75,16 @@ class Exchange:
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else new_request_id()
         trace = self.header(b"traceparent")
         self.traceparent = trace if trace and _TRACEPARENT.fullmatch(trace) else None
+
+    @classmethod
+    def of(
+        cls, method: str, path: str, query: bytes, headers: Headers, address: str, body: bytes | None = None
+    ) -> "Exchange":
+        """A request that is here already. `body` None is one that did not come in time."""
+        scope = {"method": method, "path": path, "query_string": query, "headers": headers, "client": (address, 0)}
+        one = cls(scope, _late)
+        one._body = body
+        return one
 
     def header(self, name: bytes) -> str | None:
         """A request header's value by its lower-case name."""
@@ -157,13 +168,22 @@ class Exchange:
         self, status: int, kind: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send, length: int | None
     ) -> None:
         """Write status and headers; the body follows in pieces when `length` is None."""
+        lines = self.lines(status, kind, headers, length)
+        await send({"type": "http.response.start", "status": status, "headers": lines})
+
+    def lines(self, status: int, kind: bytes, headers: Iterable[tuple[bytes, bytes]], length: int | None) -> _Lines:
+        """The header lines of an answer that goes out now; without a length when it is None or there is no body."""
         lines = [(b"x-request-id", self.request_id.encode()), *self.extra, *headers]
         if status != 204:
             lines.append((b"content-type", kind))
             if length is not None:
                 lines.append((b"content-length", b"%d" % length))
         self.started, self.status = True, status
-        await send({"type": "http.response.start", "status": status, "headers": lines})
+        return lines
+
+
+async def _late() -> Any:
+    raise _too_slow()
 
 
 class _Deadline:

@@ -1,8 +1,6 @@
-"""One gateway as a process: Granian embedded in our own asyncio loop, so that a gateway is one process.
+"""One gateway as a process: one loop that listens, serves and stops in order. What it speaks is gateway.http's.
 
-Measured with an empty application on two cores, 64 connections: embedded with uvloop 36,500 requests/s, 35 MiB; without
-uvloop 25,600; Granian's own supervisor with one worker 36,900–37,700, in two processes of 33 MiB each. Several gateways
-share a port: every listener is opened with SO_REUSEPORT.
+Several gateways share a port: every listener is opened with SO_REUSEPORT.
 """
 
 import asyncio
@@ -10,10 +8,7 @@ import gc
 import signal
 import socket
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
-
+from gateway.http import Listener
 from gateway.services import Services
 from gateway.surface import edge
 from storage.postgres.version import require_control_version
@@ -23,8 +18,6 @@ from waypost.telemetry.internal import serve_internal
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
 
-HEADER_SECONDS = 30  # for the head of a request, and how long an idle connection is kept
-BACKLOG = 4096  # connections waiting, and requests at once
 DRAIN_SECONDS = 20.0  # for requests in progress, when stopping
 
 _log = get_logger("gateway")
@@ -48,48 +41,33 @@ async def run(settings: GatewaySettings) -> None:
 
 
 async def _serve(settings: GatewaySettings, services: Services, stop: asyncio.Event, port: int) -> None:
-    server = _server(edge(services), settings.http_host, port)
-    serving = asyncio.create_task(server.serve(), name="http")
+    listener = Listener(edge(services))
+    await listener.start(settings.http_host, port)
     internal, internal_port = await serve_internal(settings.internal_port, services.readiness)
     address = f"http://{settings.http_host}:{port}"
-    await _listening(settings.http_host, port, serving)
     gc.collect()
     gc.freeze()  # what the start made stays: it need not be looked at again
     gc.set_threshold(10_000, 20, 50)
     _log.info("gateway.ready", address=address, internal=f"http://127.0.0.1:{internal_port}")
     announce(address, f"http://127.0.0.1:{internal_port}", name=settings.process_name, fd=settings.ready_fd)
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting, serving}, return_when=asyncio.FIRST_COMPLETED)
+    await stop.wait()
     _log.info("gateway.stop", requests=services.in_progress)
-    await _stop(services, server, serving)
+    await shut(services, listener)
     internal.close()
 
 
-async def _stop(services: Services, server: Server, serving: "asyncio.Task[None]") -> None:
+async def shut(services: Services, listener: Listener) -> None:
     """No new connections; streams end, waits are cut short, everything else gets its answer."""
     services.stopping = True
     services.feed.close()
-    server.stop()  # type: ignore[no-untyped-call]  # Granian's
+    listener.stop()
     try:
         async with asyncio.timeout(DRAIN_SECONDS):
-            await serving
             await services.idle.wait()
+            await listener.closed()
     except TimeoutError:
         _log.warning("gateway.cut_off", requests=services.in_progress)
-
-
-def _server(application: object, host: str, port: int) -> Server:
-    return Server(
-        application,
-        host,
-        port,
-        interface=Interfaces.ASGINL,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=BACKLOG,
-        log_enabled=False,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000, max_buffer_size=64 << 10),
-    )
+        listener.abort()
 
 
 class reserved_port:  # noqa: N801 - a context manager
@@ -106,19 +84,3 @@ class reserved_port:  # noqa: N801 - a context manager
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-
-
-async def _listening(host: str, port: int, serving: "asyncio.Task[None]") -> None:
-    """Return when the listener takes connections; raises what ended it otherwise."""
-    for _ in range(500):
-        if serving.done():
-            break
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            await asyncio.sleep(0.01)
-            continue
-        writer.close()
-        return
-    serving.cancel()
-    raise RuntimeError(f"cannot listen on {host}:{port}")

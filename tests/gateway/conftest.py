@@ -1,6 +1,5 @@
 """Gateways of one's own beside the platform's, on its servers; keys of every role; an organization that is not ours."""
 
-import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.process import _listening, _server, reserved_port
+from gateway.http import Listener
+from gateway.process import reserved_port, shut
 from gateway.services import Services
 from gateway.surface import edge
 from infra.local.folder import DataFolder
@@ -56,16 +56,13 @@ def make_gateway(platform: Any) -> MakeGateway:
     async def make(*, hot: bool = True, **changes: Any) -> AsyncIterator[OwnGateway]:
         services = await Services.open(settings_of(platform, **changes))
         with reserved_port("127.0.0.1", 0) as port:
-            server = _server(edge(services, hot=hot), "127.0.0.1", port)
-            serving = asyncio.create_task(server.serve())
-            await _listening("127.0.0.1", port, serving)
+            listener = Listener(edge(services, hot=hot))
+            await listener.start("127.0.0.1", port)
             url = f"http://127.0.0.1:{port}"
             headers = {"Authorization": f"Bearer {platform.admin_key}"}
             async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as session:
                 yield OwnGateway(url, "127.0.0.1", port, services, session)
-            services.feed.close()
-            server.stop()
-            await serving
+            await shut(services, listener)
         await services.close()
 
     return make

@@ -189,7 +189,7 @@ async def test_a_body_that_drips_is_cut_off(
 
 async def test_a_head_that_drips_is_cut_off(make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed at the deadline of the head; so is one on which nothing is ever sent."""
-    monkeypatch.setattr("gateway.process.HEADER_SECONDS", 1)
+    monkeypatch.setattr("gateway.http.HEAD_SECONDS", 1)
     async with make_gateway() as own:
         began = asyncio.get_running_loop().time()
         dripping = raw(own, "GET /healthz HTTP/1.1\nHost: x\nX-A: b", *[b"x"] * 40, pause=0.1)
