@@ -15,13 +15,19 @@ from uuid import UUID
 
 import dramatiq
 
-from functions.environment.provision import ProvisionPorts, give_up, provision
+from functions.environment import reconcile, register
+from functions.environment.migrate import migrate
+from functions.environment.phase import EnvironmentPorts
+from functions.environment.reserve import SigningKeys
+from jobs.audit import Sealer
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
 from jobs.retention import Retention
 from jobs.timers import run_timers
 from storage.objects.admin import ObjectAdmin
+from storage.objects.seal import SealStore
 from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
+from storage.postgres.environment.outdated import MIGRATE
 from storage.postgres.ledger.ledger import Ledger
 from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys, require_keks
@@ -32,7 +38,6 @@ from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
-from waypost.tenancy.model import PROVISION
 
 THREADS = 4  # platform jobs of this process at once
 POLL_MILLISECONDS = 200  # Dramatiq's longest wait between looks at an empty queue
@@ -40,6 +45,8 @@ SWEEP_SECONDS = 1.0
 LEASE_SECONDS = 30.0
 RENEW_SECONDS = 5.0
 STOP_SECONDS = 10.0
+RECONCILE_SECONDS = 30.0  # between two questions whose turn it is
+KEYS_IN_RESERVE = 4
 
 _log = get_logger("functions.worker")
 
@@ -73,16 +80,23 @@ class Worker:
             stack.push_async_callback(valkey.close)
             keys = EnvironmentKeys(database, key_ring)
             admin = ObjectAdmin(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
-            ports = ProvisionPorts(database, provisioner, keys, admin, valkey)
+            ports = EnvironmentPorts(
+                database, provisioner, keys, admin, valkey, settings.delete_grace_seconds, SigningKeys(KEYS_IN_RESERVE)
+            )
             await self._serve(ports, ObjectStore(settings.s3_endpoint, keys), stack)
 
-    async def _serve(self, ports: ProvisionPorts, objects: ObjectStore, stack: contextlib.AsyncExitStack) -> None:
+    async def _serve(self, ports: EnvironmentPorts, objects: ObjectStore, stack: contextlib.AsyncExitStack) -> None:
         ledger = Ledger(ports.database)
         self._session = await self._open_session(ledger)
         runner = PlatformRunner(
             ports.database,
-            {PROVISION: functools.partial(provision, ports=ports)},
-            {PROVISION: functools.partial(give_up, ports=ports)},
+            {
+                **register.handlers(ports),
+                MIGRATE: functools.partial(
+                    migrate, ports=ports, provisioner_url=self._settings.provisioner_database_url
+                ),
+            },
+            register.on_end(ports),
             lambda: self._session,
         )
         hints = Hints(self._settings.valkey_url)
@@ -96,10 +110,16 @@ class Worker:
         consumer = _consume(self._settings.valkey_url, loop, runner.run)
         sweep, renew = functools.partial(hints.sweep, ports.database), functools.partial(self._renew, ledger)
         retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
+        sealer = self._sealer(ports.database)
+        reconciling = functools.partial(reconcile.tick, ports, self._settings.reconcile_seconds)
         tasks = [
             asyncio.create_task(every(SWEEP_SECONDS, sweep, nudged), name="sweep"),
             asyncio.create_task(every(RENEW_SECONDS, renew, asyncio.Event()), name="renew"),
-            asyncio.create_task(run_timers(ledger, ports.valkey, self._stop, retention.tick), name="timers"),
+            asyncio.create_task(ports.signing_keys.fill(), name="reserve"),
+            asyncio.create_task(every(RECONCILE_SECONDS, reconciling, asyncio.Event()), name="reconcile"),
+            asyncio.create_task(
+                run_timers(ledger, ports.valkey, self._stop, retention.tick, sealing=sealer.tick), name="timers"
+            ),
         ]
         announce("", f"127.0.0.1:{port}", name=self._settings.process_name, fd=self._settings.ready_fd)
         _log.info("worker.start", session=self._session, internal=port)
@@ -111,6 +131,11 @@ class Worker:
             with contextlib.suppress(WaypostError):
                 await ledger.close_session(self._session)
             _log.info("worker.stop")
+
+    def _sealer(self, database: Database) -> Sealer:
+        settings = self._settings
+        copies = SealStore(settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
+        return Sealer(database, copies, seconds=settings.audit_seal_seconds, keep_days=settings.audit_days)
 
     async def _open_session(self, ledger: Ledger) -> int:
         return await ledger.open_session(self._settings.process_name, "worker", "", os.getpid(), LEASE_SECONDS)
@@ -176,7 +201,7 @@ async def _finish(tasks: list[asyncio.Task[None]]) -> None:
             _log.warning("worker.task_failed", task=task.get_name(), error=repr(error))
 
 
-async def _readiness(ports: ProvisionPorts, objects: ObjectStore) -> dict[str, str]:
+async def _readiness(ports: EnvironmentPorts, objects: ObjectStore) -> dict[str, str]:
     states = {"valkey": OK if ports.valkey.connected else "not connected"}
     for name, ping in (("postgres", ports.database.ping), ("objects", objects.ping)):
         try:

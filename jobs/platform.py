@@ -41,6 +41,15 @@ _log = get_logger("jobs.platform")
 _ended = metric.counter("platform_jobs_ended", "Platform job attempts that ended", ("kind", "outcome"))
 
 
+class Later(Exception):  # noqa: N818 - no error: it is not time yet
+    """Raised by a handler that has to wait for something: run it again in so many seconds, as if this attempt had not
+    been. So nothing that waits keeps a thread of the worker."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"again in {seconds} s")
+        self.seconds = seconds
+
+
 def make_broker(valkey_url: str) -> "RedisBroker":
     """Dramatiq's broker on Valkey, without any of its middleware: no retries, limits or callbacks but ours."""
     import redis
@@ -128,6 +137,10 @@ class PlatformRunner:
         log.info("platform_job.start")
         try:
             await self._handlers[job.kind](job)
+        except Later as later:
+            async with self._database.unit() as connection:
+                accepted = await rows.postpone_platform_job(connection, job.id, attempt, later.seconds)
+            _ended.labels(job.kind, "postponed" if accepted else "stale").inc()
         except Exception as error:
             retryable = not isinstance(error, WaypostError) or error.retryable
             log.warning("platform_job.failed", error=describe(error), exc_info=not isinstance(error, WaypostError))

@@ -64,7 +64,7 @@ class FunctionChanged(msgspec.Struct, frozen=True, array_like=True, tag="functio
 
 
 class EnvironmentClosed(msgspec.Struct, frozen=True, array_like=True, tag="closed"):
-    """The environment was suspended or is being deleted."""
+    """The environment was suspended, resumed, is being deleted or is gone: look at its status."""
 
 
 EnvironmentMessage = Wake | Rewind | CancelJob | DrainNode | RevokeCredential | FunctionChanged | EnvironmentClosed

@@ -61,6 +61,13 @@ class EnvironmentKeys:
         async with self._database.unit() as connection:
             return await rows.insert_secret(connection, environment_id, name, sealed)
 
+    async def set_secret(self, environment_id: UUID, name: str, plaintext: bytes) -> None:
+        """Seal and keep a secret in the place of one of that name."""
+        sealed = (await self.data_key(environment_id)).seal(place(environment_id, name), plaintext)
+        async with self._database.unit() as connection:
+            if not await rows.insert_secret(connection, environment_id, name, sealed):
+                await rows.replace_secret(connection, environment_id, name, sealed)
+
     async def get_secret(self, environment_id: UUID, name: str) -> bytes | None:
         """The secret's plain text, or None when there is none."""
         async with self._database.unit() as connection:

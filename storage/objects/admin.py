@@ -1,13 +1,18 @@
-"""Making what an environment has in S3: bucket, user, policy, key. Worker only, with the administrator's key.
+"""Making and removing what an environment has in S3: bucket, user, policy, key. Worker only, with the
+administrator's key.
 
 Every call may be made again. boto3 (0.3 s of imports) is loaded with the first one and works in threads.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 from uuid import UUID
+
+import msgspec
 
 from storage.objects.store import REGION, S3Credentials, bucket_name
 from waypost.errors import unavailable
@@ -16,6 +21,7 @@ _A = TypeVar("_A")
 _T = TypeVar("_T")
 
 POLICY_NAME = "own-bucket"
+_NAME = re.compile("wp-([0-9a-f]{32})")
 # Actions that SeaweedFS knows too: it refuses a policy with any other, such as s3:ListMultipartUploadParts.
 _ON_BUCKET = ("s3:ListBucket", "s3:GetBucketLocation")
 _ON_OBJECTS = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
@@ -29,6 +35,14 @@ def policy(environment_id: UUID) -> str:
         {"Effect": "Allow", "Action": list(_ON_OBJECTS), "Resource": [f"{bucket}/*"]},
     ]
     return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+class Emptied(msgspec.Struct, frozen=True):
+    """What one call of `empty_bucket` deleted."""
+
+    objects: int
+    bytes: int
+    more: bool
 
 
 class ObjectAdmin:
@@ -45,6 +59,26 @@ class ObjectAdmin:
     async def make_key(self, environment_id: UUID) -> S3Credentials:
         """The environment's user with its policy and one fresh key; keys that it had before stop working."""
         return await self._run(self._make_key, environment_id)
+
+    async def empty_bucket(self, environment_id: UUID) -> Emptied:
+        """Delete up to a thousand objects of the bucket; answers what that was, and whether there may be more."""
+        return await self._run(self._empty_bucket, bucket_name(environment_id))
+
+    async def delete_bucket(self, environment_id: UUID) -> bool:
+        """The bucket itself; no error when there is none. False when somebody has put something into it meanwhile."""
+        return await self._run(self._delete_bucket, bucket_name(environment_id))
+
+    async def delete_user(self, environment_id: UUID) -> None:
+        """The environment's user with its policy and keys; no error when there is none."""
+        await self._run(self._delete_user, bucket_name(environment_id))
+
+    async def environments_with_buckets(self) -> set[UUID]:
+        """Environments that have a bucket here."""
+        return await self._run(self._buckets, None)
+
+    async def environments_with_users(self) -> set[UUID]:
+        """Environments that have a user here."""
+        return await self._run(self._users, None)
 
     async def _run(self, work: Callable[[_A], _T], argument: _A) -> _T:
         from botocore.exceptions import BotoCoreError
@@ -86,3 +120,56 @@ class ObjectAdmin:
         iam.put_user_policy(UserName=user, PolicyName=POLICY_NAME, PolicyDocument=policy(environment_id))
         made = iam.create_access_key(UserName=user)["AccessKey"]
         return S3Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+
+    def _empty_bucket(self, bucket: str) -> Emptied:
+        s3 = self._client("s3")
+        try:
+            listed = s3.list_objects_v2(Bucket=bucket)
+            found = listed.get("Contents", [])
+            if found:
+                answer = s3.delete_objects(
+                    Bucket=bucket, Delete={"Objects": [{"Key": one["Key"]} for one in found], "Quiet": True}
+                )
+                if answer.get("Errors"):
+                    raise unavailable("The object store")
+            else:
+                for upload in s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+                    s3.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        except s3.exceptions.NoSuchBucket:
+            return Emptied(0, 0, more=False)
+        return Emptied(len(found), sum(one["Size"] for one in found), more=bool(listed.get("IsTruncated")))
+
+    def _delete_bucket(self, bucket: str) -> bool:
+        s3 = self._client("s3")
+        try:
+            s3.delete_bucket(Bucket=bucket)
+        except s3.exceptions.NoSuchBucket:
+            return True
+        except s3.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "BucketNotEmpty":
+                raise
+            return False
+        return True
+
+    def _delete_user(self, user: str) -> None:
+        iam = self._client("iam")
+        gone = iam.exceptions.NoSuchEntityException
+        with suppress(gone):
+            for key in iam.list_access_keys(UserName=user)["AccessKeyMetadata"]:
+                iam.delete_access_key(UserName=user, AccessKeyId=key["AccessKeyId"])
+        with suppress(gone):
+            iam.delete_user_policy(UserName=user, PolicyName=POLICY_NAME)
+        with suppress(gone):
+            iam.delete_user(UserName=user)
+
+    def _buckets(self, _: None) -> set[UUID]:
+        return _environments(one["Name"] for one in self._client("s3").list_buckets()["Buckets"])
+
+    def _users(self, _: None) -> set[UUID]:
+        pages = self._client("iam").get_paginator("list_users").paginate()
+        return _environments(one["UserName"] for page in pages for one in page["Users"])
+
+
+def _environments(names: Iterable[str]) -> set[UUID]:
+    """Of names as `bucket_name` makes them; others are somebody else's."""
+    return {UUID(hex=found[1]) for name in names if (found := _NAME.fullmatch(name))}

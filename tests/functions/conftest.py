@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from functions.environment.provision import ProvisionPorts, provision
+from functions.environment.phase import EnvironmentPorts
+from functions.environment.provision import provision
 from infra.local.folder import DataFolder
 from storage.objects.admin import ObjectAdmin
 from storage.postgres.database import Database
@@ -43,12 +44,12 @@ def kek(platform: Any) -> KeyEncryptionKey:
 
 
 @pytest.fixture(scope="session")
-async def ports(platform: Any, s3: tuple[str, str, str], kek: KeyEncryptionKey) -> AsyncIterator[ProvisionPorts]:
+async def ports(platform: Any, s3: tuple[str, str, str], kek: KeyEncryptionKey) -> AsyncIterator[EnvironmentPorts]:
     """A worker's ports of provisioning."""
     database = await Database.open(platform.database_url("waypost_worker"), name="test")
     provisioner = await Database.open(platform.database_url("waypost_provisioner"), name="test")
     valkey = await Valkey.open(platform.valkey_url("worker"))
-    yield ProvisionPorts(database, provisioner, EnvironmentKeys(database, kek), ObjectAdmin(*s3), valkey)
+    yield EnvironmentPorts(database, provisioner, EnvironmentKeys(database, kek), ObjectAdmin(*s3), valkey)
     await asyncio.gather(database.close(), provisioner.close(), valkey.close())
 
 
@@ -56,7 +57,7 @@ Make = Callable[[], Awaitable[Made]]
 
 
 @pytest.fixture(scope="session")
-def make_unprovisioned(ports: ProvisionPorts, kek: KeyEncryptionKey) -> Make:
+def make_unprovisioned(ports: EnvironmentPorts, kek: KeyEncryptionKey) -> Make:
     """An organization with one environment that is still a record; the platform's own worker leaves it alone."""
 
     async def make() -> Made:
@@ -82,7 +83,7 @@ async def unprovisioned(make_unprovisioned: Make) -> Made:
 
 
 @pytest.fixture(scope="session")
-async def pair(make_unprovisioned: Make, ports: ProvisionPorts) -> tuple[UUID, UUID]:
+async def pair(make_unprovisioned: Make, ports: EnvironmentPorts) -> tuple[UUID, UUID]:
     """Two environments of two organizations, ready."""
     first, second = await make_unprovisioned(), await make_unprovisioned()
     for made in (first, second):

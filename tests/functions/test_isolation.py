@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from functions.environment.provision import ProvisionPorts
+from functions.environment.phase import EnvironmentPorts
 from storage.objects.store import ObjectStore, S3Credentials, open_store
 from storage.postgres.tenancy import role_name
 from storage.secrets import DATABASE_PASSWORD, S3_CREDENTIALS, place
@@ -36,7 +36,7 @@ async def login(platform: Any, role: str, password: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def own_login(platform: Any, ports: ProvisionPorts, pair: Pair) -> AsyncIterator[Any]:
+async def own_login(platform: Any, ports: EnvironmentPorts, pair: Pair) -> AsyncIterator[Any]:
     """The first environment's own login."""
     password = await ports.keys.get_secret(pair[0], DATABASE_PASSWORD)
     assert password is not None
@@ -45,7 +45,7 @@ async def own_login(platform: Any, ports: ProvisionPorts, pair: Pair) -> AsyncIt
 
 
 @pytest.fixture(scope="session")
-async def rows_of_both(ports: ProvisionPorts, pair: Pair) -> None:
+async def rows_of_both(ports: EnvironmentPorts, pair: Pair) -> None:
     """One route, job, queue entry and pause in each of the two environments."""
     async with ports.database.unit() as connection:
         for environment in pair:
@@ -88,7 +88,7 @@ async def test_row_security_shows_an_environments_own_rows(own_login: Any, pair:
 
 
 async def test_the_pool_sees_the_same_as_the_environments_login(
-    ports: ProvisionPorts, pair: Pair, rows_of_both: None
+    ports: EnvironmentPorts, pair: Pair, rows_of_both: None
 ) -> None:
     """A process that has become the environment's role sees that environment, each time another one."""
     for environment in (*pair, *pair):
@@ -188,7 +188,7 @@ async def test_a_wrong_password_is_refused(platform: Any, pair: Pair) -> None:
 
 
 async def test_an_environments_s3_key_opens_its_own_bucket_only(
-    ports: ProvisionPorts, s3: tuple[str, str, str], pair: Pair
+    ports: EnvironmentPorts, s3: tuple[str, str, str], pair: Pair
 ) -> None:
     """Reading, writing, deleting and listing of the other's bucket are refused; its own works."""
     import obstore
@@ -215,7 +215,7 @@ async def test_an_environments_s3_key_opens_its_own_bucket_only(
         assert await store.get(environment, "payload/1") == str(environment).encode()
 
 
-async def test_sealed_bytes_open_with_their_environments_key_only(ports: ProvisionPorts, pair: Pair) -> None:
+async def test_sealed_bytes_open_with_their_environments_key_only(ports: EnvironmentPorts, pair: Pair) -> None:
     """What one environment sealed is noise to the other."""
     first, second = [await ports.keys.data_key(environment) for environment in pair]
     sealed = first.seal("job:1:payload", b"secret")

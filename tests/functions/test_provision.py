@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from functions.environment import provision as module
-from functions.environment.provision import ProvisionPorts, give_up, provision
+from functions.environment.phase import EnvironmentPorts
+from functions.environment.provision import give_up, provision
 from infra.local.folder import DataFolder
 from jobs.wake import ACCESS_CHANNEL, EnvironmentChanged, decode_access
 from storage.objects.store import ObjectStore, bucket_name
@@ -28,7 +29,7 @@ class Killed(BaseException):
     """Like a kill: nothing that catches errors sees it."""
 
 
-async def state_of(ports: ProvisionPorts, environment_id: UUID) -> tuple[Status, dict[str, StepState]]:
+async def state_of(ports: EnvironmentPorts, environment_id: UUID) -> tuple[Status, dict[str, StepState]]:
     async with ports.database.unit() as connection:
         environment = await environments.read_environment(connection, environment_id)
         steps = await environments.read_steps(connection, environment_id)
@@ -36,7 +37,7 @@ async def state_of(ports: ProvisionPorts, environment_id: UUID) -> tuple[Status,
     return environment.status, {step.name: step.state for step in steps}
 
 
-async def check_ready(ports: ProvisionPorts, endpoint: str, environment_id: UUID) -> None:
+async def check_ready(ports: EnvironmentPorts, endpoint: str, environment_id: UUID) -> None:
     """One of everything, and all of it works."""
     status, steps = await state_of(ports, environment_id)
     assert status is Status.READY
@@ -67,7 +68,7 @@ async def check_ready(ports: ProvisionPorts, endpoint: str, environment_id: UUID
 
 
 async def test_an_environment_becomes_ready_and_says_so(
-    unprovisioned: Any, ports: ProvisionPorts, s3: tuple[str, str, str]
+    unprovisioned: Any, ports: EnvironmentPorts, s3: tuple[str, str, str]
 ) -> None:
     """All steps done, in order, and the caches are told."""
     told: asyncio.Queue[bytes] = asyncio.Queue()
@@ -92,7 +93,7 @@ async def test_killed_at_any_step_it_ends_in_the_same_place(
     name: str,
     when: str,
     unprovisioned: Any,
-    ports: ProvisionPorts,
+    ports: EnvironmentPorts,
     s3: tuple[str, str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,7 +117,7 @@ async def test_killed_at_any_step_it_ends_in_the_same_place(
 
 
 async def test_run_twice_it_changes_nothing(
-    unprovisioned: Any, ports: ProvisionPorts, s3: tuple[str, str, str]
+    unprovisioned: Any, ports: EnvironmentPorts, s3: tuple[str, str, str]
 ) -> None:
     """Also with every step run again, as after a lost record of all of them."""
     await provision(unprovisioned.job, ports)
@@ -137,14 +138,14 @@ async def test_run_twice_it_changes_nothing(
     assert (status, set(steps.values())) == (Status.READY, {StepState.DONE})
 
 
-async def test_two_at_once_make_one(unprovisioned: Any, ports: ProvisionPorts, s3: tuple[str, str, str]) -> None:
+async def test_two_at_once_make_one(unprovisioned: Any, ports: EnvironmentPorts, s3: tuple[str, str, str]) -> None:
     """Two workers that both believe the job is theirs take turns step by step; one key pair, one entry in the audit."""
     await asyncio.gather(provision(unprovisioned.job, ports), provision(unprovisioned.job, ports))
     await check_ready(ports, s3[0], unprovisioned.id)
 
 
 async def test_a_failed_step_says_why_and_is_tried_again(
-    unprovisioned: Any, ports: ProvisionPorts, s3: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+    unprovisioned: Any, ports: EnvironmentPorts, s3: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The step is `failed` with a sentence; those before it stay done; the next run goes on from there."""
 
@@ -165,7 +166,7 @@ async def test_a_failed_step_says_why_and_is_tried_again(
     await check_ready(ports, s3[0], unprovisioned.id)
 
 
-async def test_given_up_the_environment_is_failed_with_the_reason(unprovisioned: Any, ports: ProvisionPorts) -> None:
+async def test_given_up_the_environment_is_failed_with_the_reason(unprovisioned: Any, ports: EnvironmentPorts) -> None:
     """And a later run still brings it up."""
     await give_up(unprovisioned.job, "the disk is full", ports)
     async with ports.database.unit() as connection:
@@ -176,7 +177,7 @@ async def test_given_up_the_environment_is_failed_with_the_reason(unprovisioned:
     assert (await state_of(ports, unprovisioned.id))[0] is Status.READY
 
 
-async def test_an_environment_that_is_being_deleted_is_left_alone(unprovisioned: Any, ports: ProvisionPorts) -> None:
+async def test_an_environment_that_is_being_deleted_is_left_alone(unprovisioned: Any, ports: EnvironmentPorts) -> None:
     """Not one step is begun."""
     async with ports.database.unit() as connection:
         await connection.execute("update control.environment set status = 'deleting' where id = $1", unprovisioned.id)
@@ -209,7 +210,7 @@ async def main():
     keys = EnvironmentKeys(database, KeyEncryptionKey.load(Path(os.environ["KEK"])))
     provisioner = await Database.open(os.environ["PROVISIONER"], name="victim")
     admin = ObjectAdmin(os.environ["S3"], os.environ["S3_KEY"], os.environ["S3_SECRET"])
-    ports = module.ProvisionPorts(database, provisioner, keys, admin, await Valkey.open(os.environ["VALKEY"]))
+    ports = module.EnvironmentPorts(database, provisioner, keys, admin, await Valkey.open(os.environ["VALKEY"]))
     job = PlatformJob(environment, "environment.provision", environment, environment, "running", 1, 5, None)
     await module.provision(job, ports)
 
@@ -219,7 +220,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("step", ["schema", "s3_key"])
 async def test_killed_with_minus_9_it_ends_in_the_same_place(
-    step: str, unprovisioned: Any, ports: ProvisionPorts, platform: Any, s3: tuple[str, str, str], tmp_path: Path
+    step: str, unprovisioned: Any, ports: EnvironmentPorts, platform: Any, s3: tuple[str, str, str], tmp_path: Path
 ) -> None:
     """A real process, inside a step with its transaction open; the next run needs no clean-up by hand."""
     told = {

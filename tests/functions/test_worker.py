@@ -13,7 +13,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from functions.environment.provision import ProvisionPorts
+from functions.environment.phase import EnvironmentPorts
 from functions.worker import every
 from infra.local.folder import DataFolder
 from jobs.platform import NUDGE_CHANNEL, Hints, nudge
@@ -70,18 +70,18 @@ async def until(check: Callable[[], Awaitable[bool]], seconds: float = 30) -> No
             await asyncio.sleep(0.05)
 
 
-async def set_due(ports: ProvisionPorts, made: Any) -> None:
+async def set_due(ports: EnvironmentPorts, made: Any) -> None:
     async with ports.database.unit() as connection:
         await connection.execute("update control.platform_job set run_at = now() where id = $1", made.job.id)
 
 
-async def is_ready(ports: ProvisionPorts, made: Any) -> bool:
+async def is_ready(ports: EnvironmentPorts, made: Any) -> bool:
     async with ports.database.unit() as connection:
         environment = await environments.read_environment(connection, made.id)
     return environment is not None and environment.status is Status.READY
 
 
-async def taken(ports: ProvisionPorts, make: Callable[[], Awaitable[Any]]) -> Any:
+async def taken(ports: EnvironmentPorts, make: Callable[[], Awaitable[Any]]) -> Any:
     """An environment whose job the worker under test has taken; the platform's own worker may win some before."""
     query = """
         select s.process from control.platform_job j join control.session s on s.id = j.session where j.id = $1
@@ -102,7 +102,7 @@ async def taken(ports: ProvisionPorts, make: Callable[[], Awaitable[Any]]) -> An
 
 
 async def test_a_worker_provisions_what_is_queued_and_stops_gently(
-    settings: dict[str, str], make_unprovisioned: Callable[[], Awaitable[Any]], ports: ProvisionPorts
+    settings: dict[str, str], make_unprovisioned: Callable[[], Awaitable[Any]], ports: EnvironmentPorts
 ) -> None:
     """Found by its own sweep, without any hint of ours; ready with every dependency named; SIGTERM ends it with 0."""
     async with running(settings) as (process, internal), httpx.AsyncClient(base_url=f"http://{internal}") as http:
@@ -122,7 +122,7 @@ async def test_a_worker_provisions_what_is_queued_and_stops_gently(
         assert await connection.fetchval(open_sessions, OURS) == 0
 
 
-async def test_lost_hints_are_sent_again(settings: dict[str, str], unprovisioned: Any, ports: ProvisionPorts) -> None:
+async def test_lost_hints_are_sent_again(settings: dict[str, str], unprovisioned: Any, ports: EnvironmentPorts) -> None:
     """Every hint lost from Dramatiq's queue: the next sweep sends another one, and the work is done."""
     async with running(settings):
         await set_due(ports, unprovisioned)
@@ -132,7 +132,7 @@ async def test_lost_hints_are_sent_again(settings: dict[str, str], unprovisioned
 
 
 async def test_a_worker_killed_at_work_is_replaced(
-    settings: dict[str, str], make_unprovisioned: Callable[[], Awaitable[Any]], ports: ProvisionPorts
+    settings: dict[str, str], make_unprovisioned: Callable[[], Awaitable[Any]], ports: EnvironmentPorts
 ) -> None:
     """kill -9 inside a step; another worker finishes when the dead one's lease is over."""
     held = contextlib.AsyncExitStack()
@@ -169,7 +169,7 @@ async def test_a_wrong_setting_ends_a_worker_with_code_2(settings: dict[str, str
     assert stderr.decode().splitlines() == ["WAYPOST_INTERNAL_PORT is 'many': must be a whole number from 0 to 65535"]
 
 
-async def test_a_nudge_is_heard_at_once(settings: dict[str, str], ports: ProvisionPorts) -> None:
+async def test_a_nudge_is_heard_at_once(settings: dict[str, str], ports: EnvironmentPorts) -> None:
     """Work that comes every hour by itself is done again as soon as somebody says so; an error does not end it."""
     done: asyncio.Queue[int] = asyncio.Queue()
     nudged = asyncio.Event()

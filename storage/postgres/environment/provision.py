@@ -14,7 +14,7 @@ CONNECTION_LIMIT = 10  # of the environment's own login; the processes' pools do
 
 
 async def lock(connection: Connection, environment_id: UUID) -> None:
-    """Until the end of the transaction, nobody else works on this environment's provisioning."""
+    """Until the end of the transaction, nobody else does a step of this environment's life."""
     await connection.execute(
         "select pg_advisory_xact_lock(hashtextextended('waypost.provision.' || $1, 0))", role_name(environment_id)
     )

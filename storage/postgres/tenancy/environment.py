@@ -174,7 +174,7 @@ async def list_environments(
 async def read_steps(connection: Connection, environment_id: UUID) -> list[EnvironmentStep]:
     """Those of the phase that the environment is in, in the order in which they run."""
     rows = await connection.fetch(_STEPS, environment_id)
-    return [EnvironmentStep(row["name"], StepState(row["state"]), *row[2:5], Phase(row["phase"])) for row in rows]
+    return [_step(row) for row in rows]
 
 
 async def mark_step(
@@ -232,3 +232,8 @@ def _environment(row: Any) -> Environment:
     fields = {name: row[name] for name in Environment.__struct_fields__}
     fields["limits"] = msgspec.json.decode(fields["limits"], type=dict[str, int])
     return Environment(**(fields | {"posture": Posture(fields["posture"]), "status": Status(fields["status"])}))
+
+
+def _step(row: Any) -> EnvironmentStep:
+    fields = dict(row)
+    return EnvironmentStep(**(fields | {"state": StepState(fields["state"]), "phase": Phase(fields["phase"])}))
