@@ -1,20 +1,22 @@
-"""Who is asking: bearer keys, checked for form first, then looked up by digest with a 5 s cache (decision 29).
+"""Who is asking: whichever credential a request brings, and API keys in particular.
 
-Refuses everything else than `Authorization: Bearer wp_…` or `wpe_…`. What a caller may do is waypost.access's to say.
+Keys are checked for form first, then looked up by digest with a 5 s cache (decision 29); sessions are of
+gateway.session. Refuses everything else than `Authorization: Bearer` with `wp_…`, `wpe_…` or `wps_…`, or a session's
+cookie. What a caller may do is waypost.access's to say.
 """
 
 import asyncio
 import contextlib
 from uuid import UUID
 
-import msgspec
-
 from gateway.cache import Cache
+from gateway.exchange import Exchange
+from gateway.session import Sessions, cookie_token, is_session_token
 from storage.postgres.access import api_key as storage
 from storage.postgres.database import Database
 from waypost import clock
 from waypost.access.key import check_key, digest, same_secret
-from waypost.access.model import ApiKey, Principal
+from waypost.access.model import Principal
 from waypost.errors import Category, WaypostError
 from waypost.telemetry.log import get_logger
 
@@ -24,9 +26,16 @@ USED_SECONDS = 15.0  # how often the times of last use are written
 _log = get_logger("gateway.auth")
 
 
-class _Known(msgspec.Struct, frozen=True):
-    principal: Principal
-    key: ApiKey
+async def identify(keys: "Keys", sessions: Sessions, exchange: Exchange) -> Principal:
+    """Who makes this request. An Authorization header counts before a cookie. Raises 401, or 403 without CSRF token."""
+    authorization = exchange.header(b"authorization")
+    if authorization is None:
+        token = cookie_token(exchange)
+        if token is not None:
+            return await sessions.of_cookie(exchange, token)
+    elif is_session_token(authorization):
+        return await sessions.of_bearer(authorization.partition(" ")[2])
+    return await keys.principal(authorization)
 
 
 class Keys:
@@ -34,7 +43,7 @@ class Keys:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._cache: Cache[bytes, _Known] = Cache(CACHE_SECONDS)
+        self._cache: Cache[bytes, Principal] = Cache(CACHE_SECONDS)
         self._used: set[UUID] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +62,9 @@ class Keys:
     async def principal(self, authorization: str | None) -> Principal:
         """Who speaks; raises 401 for none, a malformed, unknown, revoked or expired key, 503 without a database."""
         if authorization is None:
-            raise _refused("missing_credential", "Send Authorization: Bearer with an API key (wp_… or wpe_…).")
+            raise _refused(
+                "missing_credential", "Send Authorization: Bearer with an API key (wp_… or wpe_…) or a session (wps_…)."
+            )
         scheme, _, text = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise _refused("invalid_credential", "The Authorization header must be Bearer with an API key.")
@@ -65,12 +76,12 @@ class Keys:
             known = await self._cache.get(kept, lambda: self._load(text))
         if known is None:
             raise _refused("invalid_credential", "This API key is not known, or is no longer valid.")
-        if known.key.expires_at is not None and known.key.expires_at <= clock.now():
+        if known.expires_at is not None and known.expires_at <= clock.now():
             raise _refused("expired_credential", "This API key has expired.")
-        self._used.add(known.key.id)
-        return known.principal
+        self._used.add(known.id)
+        return known
 
-    async def _load(self, text: str) -> _Known | None:
+    async def _load(self, text: str) -> Principal | None:
         public_id = check_key(text)
         if public_id is None:
             return None
@@ -78,11 +89,11 @@ class Keys:
             found = await storage.find_key(connection, public_id)
         if found is None or not same_secret(text, found.secret_hash):
             return None
-        return _Known(found.key.principal, found.key)
+        return found.key.principal
 
     def forget(self, public_id: str) -> None:
         """A key was revoked or changed: look at it again."""
-        self._cache.forget(lambda known: known.key.public_id == public_id)
+        self._cache.forget(lambda known: known.public_id == public_id)
 
     def clear(self) -> None:
         self._cache.clear()

@@ -15,11 +15,13 @@ from gateway.v1 import (
     invitation,
     job,
     key,
+    member,
     node,
     organization,
     person,
     project,
     session,
+    whoami,
 )
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -30,6 +32,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *project.ENDPOINTS,
     *environment.ENDPOINTS,
     *key.ENDPOINTS,
+    *member.ENDPOINTS,
+    *whoami.ENDPOINTS,
     *audit.ENDPOINTS,
     *job.ENDPOINTS,
     *event.ENDPOINTS,

@@ -35,7 +35,8 @@ returning public_id
 """
 _REPLACE = """
 update control.api_key set replaced_by = $3, expires_at = least(expires_at, now() + $4::float8 * interval '1 second')
-where organization_id = $1 and id = $2 and revoked_at is null
+where organization_id = $1 and id = $2 and revoked_at is null and replaced_by is null
+returning true
 """
 # At most a write a minute and key, whatever the rate of requests.
 _TOUCH = """
@@ -96,9 +97,10 @@ async def revoke_key(
 
 async def replace_key(
     connection: Connection, organization_id: UUID, key_id: UUID, replaced_by: UUID, overlap_seconds: float
-) -> None:
-    """Rotation: the old key works for `overlap_seconds` more, or until its own expiry if that is sooner."""
-    await connection.execute(_REPLACE, organization_id, key_id, replaced_by, overlap_seconds)
+) -> bool:
+    """Rotation: the old key works for `overlap_seconds` more, or until its own expiry if that is sooner. False, and
+    nothing is done, when it was rotated or revoked already, also by somebody at the same moment."""
+    return await connection.fetchval(_REPLACE, organization_id, key_id, replaced_by, overlap_seconds) is not None
 
 
 async def touch_keys(connection: Connection, key_ids: list[UUID]) -> None:

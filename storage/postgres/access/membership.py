@@ -1,14 +1,30 @@
 """Memberships: which person has which role in an organization or in one project of it."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from storage.postgres.database import Connection
 from waypost.access.model import Grant, Member, Role
 
 _GRANTS = """
-select organization_id, role, project_id from control.membership where person_id = $1
-order by organization_id, project_id nulls first
+select m.organization_id, m.role, m.project_id
+from control.membership m left join control.project j on j.id = m.project_id
+where m.person_id = $1 and j.deleted_at is null
+order by m.organization_id, m.project_id nulls first
+"""
+_NAMES = """
+with environment as (
+    select id, slug, name, project_id from control.environment where id = any ($1::uuid[]) and deleted_at is null
+)
+select id, slug, name, project_id as parent from environment
+union all
+select id, slug, name, organization_id from control.project
+where (id = any ($1::uuid[]) or id in (select project_id from environment)) and deleted_at is null
+union all
+select id, slug, name, null from control.organization where id = any ($2::uuid[])
 """
 _COLUMNS = """
 m.id, m.organization_id, m.project_id, m.person_id, p.email, p.name as person_name, m.role, m.created_by, m.created_at,
@@ -21,11 +37,14 @@ on conflict (organization_id, project_id, person_id) do nothing returning true
 """
 _READ = f"""
 select {_COLUMNS} from control.membership m join control.person p on p.id = m.person_id
-where m.organization_id = $1 and m.id = $2
+left join control.project j on j.id = m.project_id
+where m.organization_id = $1 and m.id = $2 and j.deleted_at is null
 """  # noqa: S608 - constants only
 _LIST = f"""
 select {_COLUMNS} from control.membership m join control.person p on p.id = m.person_id
-where m.organization_id = $1 and ($2::uuid is null or m.id < $2) and ($3::uuid is null or m.project_id = $3)
+left join control.project j on j.id = m.project_id
+where m.organization_id = $1 and j.deleted_at is null
+    and ($2::uuid is null or m.id < $2) and ($3::uuid is null or m.project_id = $3)
 order by m.id desc limit $4
 """  # noqa: S608 - constants only
 _CHANGE = """
@@ -34,7 +53,10 @@ where organization_id = $1 and id = $2
 """
 _DELETE = "delete from control.membership where organization_id = $1 and id = $2"
 # Whoever takes an administrator away holds this row until the commit, so that two of them cannot each see the other.
-_LOCK = "select from control.organization where id = $1 for no key update"
+_FIND = """
+select id from control.membership
+where organization_id = $1 and project_id is not distinct from $2 and person_id = $3
+"""
 _OTHER_ADMIN = """
 select exists (
     select from control.membership m join control.person p on p.id = m.person_id
@@ -47,10 +69,25 @@ select exists (
 """
 
 
+class Named(msgspec.Struct, frozen=True):
+    """What a place is called, and the id of what it lies in."""
+
+    slug: str
+    name: str
+    parent: UUID | None
+
+
 async def grants_of(connection: Connection, person_id: UUID) -> tuple[Grant, ...]:
-    """Every role of a person, an organization's before its projects'."""
+    """Every role of a person, an organization's before its projects'; none on projects that were deleted."""
     rows = await connection.fetch(_GRANTS, person_id)
     return tuple(Grant(row["organization_id"], Role(row["role"]), row["project_id"]) for row in rows)
+
+
+async def names_of(connection: Connection, grants: Sequence[Grant]) -> dict[UUID, Named]:
+    """What every place of these grants is called, and every place above it, by id; what was deleted is not there."""
+    places = [grant.place for grant in grants]
+    rows = await connection.fetch(_NAMES, places, [grant.organization_id for grant in grants])
+    return {row["id"]: Named(row["slug"], row["name"], row["parent"]) for row in rows}
 
 
 async def insert_member(
@@ -73,6 +110,14 @@ async def read_member(connection: Connection, organization_id: UUID, member_id: 
     return None if row is None else _member(row)
 
 
+async def find_member(
+    connection: Connection, organization_id: UUID, project_id: UUID | None, person_id: UUID
+) -> UUID | None:
+    """The id of a person's membership in exactly that place."""
+    found: UUID | None = await connection.fetchval(_FIND, organization_id, project_id, person_id)
+    return found
+
+
 async def list_members(
     connection: Connection, organization_id: UUID, *, before: UUID | None, project_id: UUID | None, limit: int
 ) -> list[Member]:
@@ -86,11 +131,6 @@ async def change_member(connection: Connection, organization_id: UUID, member_id
 
 async def delete_member(connection: Connection, organization_id: UUID, member_id: UUID) -> None:
     await connection.execute(_DELETE, organization_id, member_id)
-
-
-async def lock_organization(connection: Connection, organization_id: UUID) -> None:
-    """Until the commit nobody else gets this lock: administrators are taken away one after another."""
-    await connection.execute(_LOCK, organization_id)
 
 
 async def another_admin(
