@@ -29,6 +29,7 @@ from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
 from storage.postgres.environment.outdated import MIGRATE
 from storage.postgres.ledger.ledger import Ledger
+from storage.postgres.person import retention as people
 from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
@@ -109,12 +110,14 @@ class Worker:
         await ports.valkey.subscribe([NUDGE_CHANNEL], lambda _channel, _payload: nudged.set())
         consumer = _consume(self._settings.valkey_url, loop, runner.run)
         sweep, renew = functools.partial(hints.sweep, ports.database), functools.partial(self._renew, ledger)
+        forget = functools.partial(people.forget_people, ports.database)
         retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
         sealer = self._sealer(ports.database)
         reconciling = functools.partial(reconcile.tick, ports, self._settings.reconcile_seconds)
         tasks = [
             asyncio.create_task(every(SWEEP_SECONDS, sweep, nudged), name="sweep"),
             asyncio.create_task(every(RENEW_SECONDS, renew, asyncio.Event()), name="renew"),
+            asyncio.create_task(every(people.EVERY_SECONDS, forget, asyncio.Event()), name="people"),
             asyncio.create_task(ports.signing_keys.fill(), name="reserve"),
             asyncio.create_task(every(RECONCILE_SECONDS, reconciling, asyncio.Event()), name="reconcile"),
             asyncio.create_task(
