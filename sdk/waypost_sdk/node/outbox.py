@@ -17,7 +17,33 @@ FRAME_TYPE = "JobFrame"
 SOURCE = "waypost-sdk"
 MAX_FRAME_BYTES = 4 << 20
 MAX_FRAME_ENTRIES = 1_000
+SPACING_SECONDS = 0.003
+PAUSE_SECONDS = 0.012
+CHASED = 8  # frames in a row that came sooner
 MAX_LOG_LINES = 10_000  # kept while there is no stream; the oldest go first
+
+
+class Pace:
+    """When the next frame may go: frames that chase each other are kept `SPACING_SECONDS` apart, because a message costs
+    both sides as much as many entries. A lone answer never waits."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._chased = 0
+
+    def wait_seconds(self, now: float) -> float:
+        """How long the frame that could go now is to wait for others."""
+        gap = now - self._last
+        if gap > PAUSE_SECONDS:
+            self._chased = 0
+            return 0.0
+        if gap >= SPACING_SECONDS:
+            return 0.0
+        self._chased += 1
+        return SPACING_SECONDS - gap if self._chased > CHASED else 0.0
+
+    def went(self, now: float) -> None:
+        self._last = now
 
 
 class Outbox:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from waypost_contracts.cloudevents_pb2 import CloudEvent
 from waypost_contracts.waypost_frame_pb2 import RelayFrame
 
-from waypost_sdk.node.outbox import FRAME_TYPE, SOURCE, Outbox
+from waypost_sdk.node.outbox import FRAME_TYPE, SOURCE, Outbox, Pace
 
 METHOD = "/org.cyoda.cloud.api.grpc.CloudEventsService/startStreaming"
 JOIN = "CalculationMemberJoinEvent"
@@ -143,10 +143,13 @@ class Stream:
 
     async def _write(self) -> None:
         """One write at a time; what comes up meanwhile shares the next frame."""
-        write = self._call.write
+        write, pace = self._call.write, Pace()
         while True:
             await self._outbox.ready()
+            if not self._leaving and (seconds := pace.wait_seconds(time.monotonic())):
+                await asyncio.sleep(seconds)
             while (event := self._outbox.take()) is not None:
+                pace.went(time.monotonic())
                 await write(event)
             if self._leaving:
                 await self._call.done_writing()
