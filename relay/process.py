@@ -47,8 +47,8 @@ from waypost.telemetry.ready import announce
 TICK_SECONDS = 0.1
 GC_THRESHOLD = (50_000, 50, 100)  # with a frozen heap: a third off the p99 at saturation (decision 12c)
 OPEN_TRIES_SECONDS = 30.0
-# gRPC's own thread hands every message to the loop and waits for the interpreter to do so: with Python's 5 ms the p99 of
-# an idle start was 11.5 ms, with this 7.3 (p50 4.6 and 3.6), at the same cost a job.
+# gRPC's own thread hands every message to the loop and waits for the interpreter to do so: with Python's 5 ms the p99
+# of an idle start was 11.5 ms, with this 7.3 (p50 4.6 and 3.6), at the same cost a job.
 SWITCH_SECONDS = 0.00005
 
 _log = structlog.get_logger("relay.process")

@@ -24,8 +24,9 @@ MAX_LOG_LINES = 10_000  # kept while there is no stream; the oldest go first
 
 
 class Pace:
-    """When the next frame may go: frames that chase each other are kept `SPACING_SECONDS` apart, because a message costs
-    both sides as much as many entries. A lone answer never waits."""
+    """When the next frame may go: frames that chase each other are kept `SPACING_SECONDS` apart, because a message
+    costs both sides as much as many entries. A lone answer never waits.
+    """
 
     def __init__(self) -> None:
         self._last = 0.0
