@@ -13,6 +13,7 @@ import msgspec
 from gateway.endpoint import Call, Endpoint, endpoint
 from gateway.exchange import Answer
 from gateway.problem import TOKEN_PATHS
+from gateway.session import COOKIE
 from waypost import __version__
 from waypost.errors import Problem
 
@@ -75,12 +76,22 @@ def document(endpoints: Iterable[Endpoint], public_url: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": public_url}],
-        "security": [{"key": []}],
+        "security": [{"key": []}, {"session": []}],
         "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "An API key: `wp_…` or `wpe_…`."},
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key (`wp_…`, `wpe_…`) or session (`wps_…`).",
+                },
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": COOKIE,
+                    "description": "A browser's session; every change carries X-CSRF-Token besides.",
+                },
                 "client": {
                     "type": "http",
                     "scheme": "basic",
@@ -128,7 +139,18 @@ def _required(kind: Any) -> bool:
 
 def _tag(path: str) -> str:
     words = [word for word in path.split("/") if word and not word.startswith("{")]
-    known = ("jobs", "events", "functions", "queue", "nodes", "node-credentials", "keys")
+    known = (
+        "jobs",
+        "events",
+        "functions",
+        "queue",
+        "nodes",
+        "node-credentials",
+        "keys",
+        "sessions",
+        "invitations",
+        "people",
+    )
     named = [word for word in words if word in known]
     return named[0] if named else "tenancy" if "orgs" in words else "service"
 

@@ -136,7 +136,7 @@ async def read_current(call: Call) -> Answer:
     principal = call.principal
     if person is None or principal.session_id is None or principal.expires_at is None:
         raise refused_login()
-    token = None if call.exchange.header(b"authorization") is not None else cookie_token(call.exchange)
+    token = _cookie_of(call)
     csrf = UNSET if token is None else csrf_token(token)
     return ok(SignedInView(principal.session_id, principal.expires_at, person_view(person), csrf), headers=[NO_STORE])
 
@@ -166,8 +166,14 @@ async def delete_sessions(call: Call) -> Answer:
 def _signed_out(call: Call, person_id: UUID) -> Answer:
     call.services.tell_access(PersonChanged(person_id))
     answer = nothing()
-    answer.headers = [set_cookie("", 0, secure=_is_secure(call))]
+    if _cookie_of(call) is not None:
+        answer.headers = [set_cookie("", 0, secure=_is_secure(call))]
     return answer
+
+
+def _cookie_of(call: Call) -> str | None:
+    """The session's token when it came in a cookie."""
+    return None if call.exchange.header(b"authorization") is not None else cookie_token(call.exchange)
 
 
 ENDPOINTS: list[Endpoint] = [create_session, read_sessions, read_current, delete_current, delete_sessions]
