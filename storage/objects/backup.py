@@ -87,8 +87,10 @@ def save(s3: Any, buckets: list[str], sink: Sink, told: Told) -> tuple[int, int]
     return count, size
 
 
-def load(s3: Any, buckets: list[str], source: BinaryIO, told: Told) -> tuple[int, int]:
-    """Make the buckets and put every object of the stream; (objects, bytes)."""
+def load(
+    s3: Any, buckets: list[str], source: BinaryIO, wanted: Callable[[str, str], bool], told: Told
+) -> tuple[int, int]:
+    """Make the buckets and put the objects of the stream whose (bucket, key) is wanted; (objects, bytes)."""
     for bucket in buckets:
         _make_bucket(s3, bucket)
     count = size = 0
@@ -96,7 +98,7 @@ def load(s3: Any, buckets: list[str], source: BinaryIO, told: Told) -> tuple[int
     with ThreadPoolExecutor(_THREADS) as pool, tarfile.open(fileobj=source, mode="r|") as archive:
         for member in archive:
             body = archive.extractfile(member)
-            if body is None:
+            if body is None or not wanted(member.pax_headers["WAYPOST.bucket"], member.pax_headers["WAYPOST.key"]):
                 continue
             if member.size <= _SMALL_BYTES:
                 waiting.append(pool.submit(_put, s3, member, io.BytesIO(body.read())))

@@ -23,9 +23,11 @@ from infra.local.admin.serving import serve_storage
 from infra.local.folder import MIN_FREE_BYTES, DataFolder, write_secret
 from infra.local.problem import ExitCode, LocalError
 from storage.objects import backup as objects
+from storage.objects.seal import BUCKET
 from storage.objects.store import bucket_name
 from storage.postgres import cluster
 from storage.postgres.backup import role, tool
+from storage.postgres.backup.seal import copy_again, last_seals
 from storage.postgres.backup.snapshot import count_rows, epoch_after, forget_processes, require_later
 from storage.postgres.migration import upgrade_control
 from storage.postgres.tenancy.secret import replace_secret
@@ -100,18 +102,26 @@ async def restore(platform: Platform, reader: Reader, progress: Progress) -> dic
     await asyncio.to_thread(upgrade_control, platform.url("waypost_owner"))
     progress.done(f"{reader.manifest.counts['job']} jobs")
     progress.stage("objects")
-    s3 = objects.connect(*platform.s3)
-    with reader.part(OBJECTS) as file:
-        count, done = await asyncio.to_thread(
-            objects.load, s3, reader.manifest.buckets, file, lambda n, so_far: progress.tell(f"{n}, {size(so_far)}")
-        )
-    progress.done(f"{count} in {len(reader.manifest.buckets)} buckets, {size(done)}")
+    await _load_objects(platform, reader, progress)
     progress.stage("credentials")
     renewed = await _renew_credentials(platform, roles, set(reader.manifest.buckets))
     progress.done(f"of {renewed} environments")
     await saving.audit(platform, "platform.restore")
     where = None if platform.folder is None else str(platform.folder.root)
     return {"restored": where} | saving.summary(reader.source, reader.manifest)
+
+
+async def _load_objects(platform: Platform, reader: Reader, progress: Progress) -> None:
+    owner, buckets, s3 = platform.url("waypost_owner"), reader.manifest.buckets, objects.connect(*platform.s3)
+    seals = await last_seals(owner)
+    with reader.part(OBJECTS) as file:
+        count, done = await asyncio.to_thread(
+            objects.load, s3, buckets, file, seals.knows, lambda n, so_far: progress.tell(f"{n}, {size(so_far)}")
+        )
+    if BUCKET in buckets:
+        kept = await asyncio.to_thread(lambda: {one.key for one in objects.list_objects(s3, BUCKET)})
+        await copy_again(owner, kept)
+    progress.done(f"{count} in {len(buckets)} buckets, {size(done)}")
 
 
 async def _renew_credentials(platform: Platform, roles: role.Roles, buckets: set[str]) -> int:
