@@ -107,7 +107,9 @@ class Member(msgspec.Struct, kw_only=True):
     person: Person
     role: str
     project_id: str | None = None
+    created_by: str | None = None
     created_at: datetime | None = None
+    updated_at: datetime | None = None
     etag: str | None = None
 
 
@@ -149,22 +151,61 @@ class Session(msgspec.Struct, kw_only=True):
     user_agent: str | None = None
 
 
+class Named(msgspec.Struct, kw_only=True):
+    """An organization, a project or an environment, by its names only."""
+
+    id: str
+    slug: str
+    name: str | None = None
+
+
+class HeldRole(msgspec.Struct, kw_only=True):
+    """A role and where it counts: in the smallest of the three that is there."""
+
+    role: str
+    organization: Named
+    project: Named | None = None
+    environment: Named | None = None
+
+    @property
+    def where(self) -> str:
+        """`org`, `org/project` or `org/project/environment`."""
+        return "/".join(part.slug for part in (self.organization, self.project, self.environment) if part)
+
+
+class Place(msgspec.Struct, kw_only=True):
+    """What was asked about, and in `because` which role counts there and why that one."""
+
+    organization_id: str
+    project_id: str | None = None
+    environment_id: str | None = None
+    because: str = ""
+
+
 class Allowed(msgspec.Struct, kw_only=True):
     """Whether a credential has one permission in a place, and why."""
 
     permission: str
-    allowed: bool = False
-    reason: str | None = None
+    allowed: bool
+    reason: str = ""
 
 
 class WhoAmI(msgspec.Struct, kw_only=True):
-    """Who speaks with a credential, and what it may do."""
+    """Who speaks with a credential: `kind` is organization_key, environment_key or person.
+
+    `place` and `permissions` are of the place that was asked about.
+    """
 
     kind: str
     id: str
-    name: str | None = None
-    email: str | None = None
+    name: str = ""
+    actor: str = ""
+    email: str | None = None  # of a person
+    public_id: str | None = None
+    session_id: str | None = None  # of a person
     expires_at: datetime | None = None
+    roles: list[HeldRole] = []
+    place: Place | None = None
     permissions: list[Allowed] = []
 
     @property
@@ -174,4 +215,8 @@ class WhoAmI(msgspec.Struct, kw_only=True):
 
     @property
     def home(self) -> str | None:
-        return None
+        """Where its only role is; the organization when it has several roles in one; None otherwise."""
+        if len(self.roles) == 1:
+            return self.roles[0].where
+        organizations = {role.organization.slug for role in self.roles}
+        return organizations.pop() if len(organizations) == 1 else None

@@ -62,15 +62,25 @@ def test_payloads_come_from_stdin_and_files(arguments, fake_http_in_thread, tmp_
     assert json.loads(fake_http_in_thread.requests[0][3])["payload"] == {"from": "file"}
 
 
+ADVICE = {
+    401: [b"  The key comes from the variable WAYPOST_KEY."],
+    403: [b"  What this credential may do, and why: waypost whoami"],
+    412: [b"  Read it again; --if-match takes the `etag` of its JSON."],
+}
+
+
 @pytest.mark.parametrize(
-    ("status", "code"), [(401, 3), (403, 4), (404, 7), (409, 8), (422, 2), (500, 9), (503, 9), (501, 10)]
+    ("status", "code"),
+    [(401, 3), (403, 4), (404, 7), (405, 10), (409, 8), (412, 8), (422, 2), (500, 9), (503, 9), (501, 10)],
 )
 def test_refusals_become_exit_codes_and_one_sentence(status, code, fake_http_in_thread):
     """stdout stays empty; stderr has the platform's words, its code and the request's id."""
     answer_with(fake_http_in_thread, status, {"code": "some_code", "detail": "Why not.", "request_id": "r-1"})
     done = run("--retry-seconds", "0", "jobs", "get", "j1", url=fake_http_in_thread.url)
     assert (done.returncode, done.stdout) == (code, b"")
-    assert done.stderr == b"waypost: Why not. [some_code] (request r-1)\n"
+    said, *advice = done.stderr.splitlines()
+    assert said == b"waypost: Why not. [some_code] (request r-1)"
+    assert advice == ADVICE.get(status, [])
 
 
 def test_wrong_use_is_exit_code_2_before_anything_is_sent(fake_http_in_thread):
@@ -95,6 +105,62 @@ def test_missing_configuration_says_what_and_how():
     assert (run("queue").returncode, run("queue", url="http://127.0.0.1:9", WAYPOST_KEY="").returncode) == (2, 3)
     assert b"WAYPOST_KEY" in run("queue", url="http://127.0.0.1:9", WAYPOST_KEY="").stderr
     assert run("--retry-seconds", "0", "queue", url="http://127.0.0.1:9").returncode == 9
+
+
+def test_an_expired_credential_of_a_context_says_how_to_sign_in_again(fake_http_in_thread, tmp_path):
+    """The sentence is the platform's, the way out names the context."""
+    url = fake_http_in_thread.url
+    config = tmp_path / "config.toml"
+    config.write_text(f'current = "work"\n[contexts.work]\nurl = "{url}"\ncredential = "file"\n')
+    (tmp_path / "credentials.toml").write_text(f'[work]\nurl = "{url}"\nkey = "wps_old"\n')
+    answer_with(fake_http_in_thread, 401, {"code": "expired_credential", "detail": "This session has expired."})
+    done = run("queue", url=url, WAYPOST_KEY="", WAYPOST_CONFIG=str(config))
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.splitlines() == [
+        b"waypost: This session has expired. [expired_credential]",
+        b"  Sign in again: waypost login --context work",
+    ]
+
+
+def test_too_many_requests_are_repeated_when_the_platform_says(fake_http_in_thread):
+    """Retry-After is kept to within --retry-seconds; beyond that the command ends and says how long it would be."""
+    left = [(429, {"retry-after": "0.2"}, b"{}"), (200, {}, msgspec.json.encode(JOB))]
+    fake_http_in_thread.answer = lambda *_: left.pop(0)
+    began = time.monotonic()
+    assert run("jobs", "get", "j1", url=fake_http_in_thread.url).returncode == 0
+    assert time.monotonic() - began >= 0.2
+    fake_http_in_thread.answer = lambda *_: (429, {"retry-after": "60"}, b'{"code": "rate_limited", "detail": "Slow."}')
+    done = run("--retry-seconds", "5", "jobs", "get", "j1", url=fake_http_in_thread.url)
+    assert done.returncode == 9
+    assert b"It asks to wait 60 s" in done.stderr
+
+
+@pytest.mark.parametrize("status", [200, 301, 404])
+def test_a_server_that_is_not_waypost_is_told_from_one_that_is(status, fake_http_in_thread):
+    """HTML, a redirect, a bare 404: never a traceback, always the question whether the address is right."""
+    fake_http_in_thread.answer = lambda *_: (status, {"content-type": "text/html"}, b"<html>hello</html>")
+    done = run("env", "get", url=fake_http_in_thread.url)
+    assert (done.returncode, done.stdout) == (7 if status == 404 else 9, b"")
+    assert b"Traceback" not in done.stderr
+    assert b"Is the address right, and does the platform run?" in done.stderr
+
+
+def test_the_shell_completes_commands_and_contexts(tmp_path):
+    """Words of a group, and the names of contexts wherever one is meant; a broken file completes nothing."""
+    config = tmp_path / "config.toml"
+    config.write_text('[contexts.local]\nurl = "a"\n[contexts.lab]\nurl = "b"\n[contexts.work]\nurl = "c"\n')
+
+    def completed(words: str) -> list[str]:
+        variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split(" ")) - 1)}
+        done = run(_WAYPOST_COMPLETE="complete_bash", WAYPOST_CONFIG=str(config), **variables)
+        return done.stdout.decode().split()
+
+    assert {"suspend", "resume", "delete"} <= set(completed("waypost env "))
+    assert completed("waypost context use l") == ["local", "lab"]
+    assert completed("waypost --context w") == ["work"]
+    assert completed("waypost login --context l") == ["local", "lab"]
+    config.write_text("not = [toml")
+    assert completed("waypost context use l") == []
 
 
 def test_waiting_for_a_job_that_did_not_complete_is_exit_code_1(fake_http_in_thread):
@@ -128,15 +194,33 @@ def test_every_error_has_an_exit_code_of_the_contract():
 
 
 def test_commands_of_the_sdk_do_not_load_those_of_others():
-    """Other distributions are asked only for unknown words, help and completion."""
+    """Other distributions are asked only for unknown words, help and completion; a command loads only its own group."""
     assert not needs_plugins(["jobs", "list", "--help"])
-    assert all(needs_plugins(words) for words in ([], ["--help"], ["up", "--detach"], ["unheard-of"]))
-    code = "import sys, waypost_sdk.command.main as m; m.build(); print(*sys.modules)"
+    assert not needs_plugins(["--context", "up", "-e", "a/b/c", "jobs", "list"])
+    assert all(needs_plugins(words) for words in ([], ["--help"], ["up", "--detach"], ["unheard-of"], ["--url", "x"]))
+    code = "import sys, waypost_sdk.command.main as m; m.build({}); print(*sys.modules)"
+    heavy = {"httpx", "grpc", "rich.table", "infra", "waypost", "google.protobuf", "keyring", "tomlkit"}
+    own = {"waypost_sdk.command.login", "waypost_sdk.command.environment"}
+    for only, refused in (("", heavy), ("'jobs'", heavy | own)):
+        loaded = subprocess.run(
+            [sys.executable, "-P", "-c", code.format(only)], capture_output=True, check=True, text=True
+        ).stdout.split()
+        assert not refused & set(loaded)
+
+
+def test_a_context_loads_the_keyring_only_when_its_credential_is_there(fake_http_in_thread, tmp_path):
+    """A key in a variable or a file costs no import of keyring or tomlkit."""
+    url = fake_http_in_thread.url
+    config = tmp_path / "config.toml"
+    config.write_text(f'current = "work"\n[contexts.work]\nurl = "{url}"\ncredential = "file"\n')
+    (tmp_path / "credentials.toml").write_text(f'[work]\nurl = "{url}"\nkey = "wp_key"\n')
+    code = "import sys; from waypost_sdk import Client; Client(); print(*sys.modules)"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
     loaded = subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, check=True, text=True
-    ).stdout.split()
-    heavy = {"httpx", "grpc", "rich.table", "infra", "waypost", "google.protobuf"}
-    assert not heavy & set(loaded)
+        [sys.executable, "-P", "-c", code],
+        capture_output=True, check=True, text=True, env={**kept, "WAYPOST_CONFIG": str(config)},
+    ).stdout.split()  # fmt: skip
+    assert not {"keyring", "tomlkit"} & set(loaded)
 
 
 def test_importing_the_sdk_is_cheap():

@@ -20,6 +20,7 @@ from waypost_sdk.command.session import context_names
 
 if TYPE_CHECKING:
     from waypost_sdk.http.client import Client
+    from waypost_sdk.tenancy import WhoAmI
 
 _Name = Annotated[
     str | None,
@@ -124,7 +125,7 @@ def _keep(target: _Target, proof: _Proof, retry_seconds: float, *, keyring: bool
 
     with Client(target.url, proof.secret, target.environment, retry_seconds=retry_seconds) as client:
         me = client.whoami.get()
-        environment = target.environment or me.home
+        environment = target.environment or _home(client, me)
     where, told = credential.keep(target.context, target.url, proof.secret, keyring=keyring)
     ends = proof.expires_at or me.expires_at
     kept = {
@@ -138,6 +139,20 @@ def _keep(target: _Target, proof: _Proof, retry_seconds: float, *, keyring: bool
     if os.environ.get(configuration.VARIABLES["key"]):
         output.note("waypost: WAYPOST_KEY is set and wins over it; unset it to use the context")
     output.show_one({"context": target.context, **kept, "who": me.who}, as_json=as_json)
+
+
+def _home(client: "Client", me: "WhoAmI") -> str | None:
+    """Where its role is, and below that as far as there is only one: a project, an environment."""
+    from itertools import islice
+
+    parts = me.home.split("/") if me.home else []
+    if len(parts) == 1:
+        projects = list(islice(client.projects.list(parts[0]), 2))
+        parts += [projects[0].slug] if len(projects) == 1 else []
+    if len(parts) == 2:
+        environments = list(islice(client.environments.list(org=parts[0], project=parts[1]), 2))
+        parts += [environments[0].slug] if len(environments) == 1 else []
+    return "/".join(parts) or None
 
 
 def _target(url: str | None, named: str | None, environment: str | None, folder: Path | None) -> _Target:

@@ -36,6 +36,7 @@ _GROUPS = {  # word → module and name of its group
 }
 _COMMANDS = {  # word → module and name of its function
     "queue": "fleet:queue",
+    "whoami": "whoami:whoami",
     "login": "login:login",
     "logout": "login:logout",
     "version": "main:version",

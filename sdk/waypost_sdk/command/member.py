@@ -16,16 +16,14 @@ app = typer.Typer(help="People and their roles.", no_args_is_help=True)
 
 _Member = Annotated[str, typer.Argument(metavar="MEMBER", help="The member's id, or the person's e-mail address.")]
 _Role = Annotated[str, typer.Option(metavar="ROLE", help="org_admin, project_admin, operator or viewer.")]
-_Only = Annotated[
-    str | None, typer.Option(help="Id or slug of the project where the role counts; default: the organization.")
-]
+_Only = Annotated[str | None, typer.Option(help="Id or slug of the project where the role counts.")]
 
 
 @app.command("list")
-def list_(context: typer.Context, org: Org = None, as_json: output.Json = False) -> None:
+def list_(context: typer.Context, project: _Only = None, org: Org = None, as_json: output.Json = False) -> None:
     """List the members of the organization and of its projects."""
     with connect(context) as client:
-        found = list(client.members.list(org=org))
+        found = list(client.members.list(project=project, org=org))
         if output.wants_json(as_json):
             output.write_json(found)
             return
@@ -88,9 +86,8 @@ def _member_id(client: "Client", member: str, project: str | None, org: str | No
     """The id, also for an e-mail address. Raises UsageError when that names none or several."""
     if "@" not in member:
         return member
-    wanted = None if project is None else client.projects.get(project, org=org).id
-    mine = [found for found in client.members.list(org=org) if found.person.email.casefold() == member.casefold()]
-    mine = mine if project is None else [found for found in mine if found.project_id == wanted]
+    listed = client.members.list(project=project, org=org)
+    mine = [found for found in listed if found.person.email.casefold() == member.casefold()]
     if len(mine) == 1:
         return mine[0].id
     if not mine:

@@ -12,8 +12,9 @@ class Members(Resource[M], Generic[M]):
     """`client.members`: people and their roles in an organization or one of its projects."""
 
     @iteration
-    def list(self, *, org: str | None = None) -> Stream[Member]:
-        return self._pages(self._path(org), Member)
+    def list(self, *, project: str | None = None, org: str | None = None) -> Stream[Member]:
+        """All of them; with `project`, an id or slug, those with a role in it."""
+        return self._pages(self._path(org), Member, tuple(given(project=project).items()))
 
     @operation
     def get(self, member_id: str, *, org: str | None = None) -> Plan[Member]:

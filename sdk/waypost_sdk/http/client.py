@@ -22,7 +22,8 @@ DEFAULT_RETRY_SECONDS = 30.0
 class _Resources(Generic[M]):
     """What both clients have."""
 
-    def __init__(self, driver: Any, scope: Scope) -> None:
+    def __init__(self, driver: Any, scope: Scope, place: str | None) -> None:
+        self.place = place  # org/project/environment or its first parts, as configured
         self.jobs: Jobs[M] = Jobs(driver, scope)
         self.functions: Functions[M] = Functions(driver, scope)
         self.nodes: Nodes[M] = Nodes(driver, scope)
@@ -64,7 +65,7 @@ class Client(_Resources[Sync]):
     ) -> None:
         address, headers, place = _settings(url, key, environment, anonymous=anonymous)
         self._driver = SyncDriver(address, headers, timeout_seconds)
-        super().__init__(self._driver, Scope(place, retry_seconds))
+        super().__init__(self._driver, Scope(place, retry_seconds), place)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -94,7 +95,7 @@ class AsyncClient(_Resources[Async]):
     ) -> None:
         address, headers, place = _settings(url, key, environment, anonymous=anonymous)
         self._driver = AsyncDriver(address, headers, timeout_seconds)
-        super().__init__(self._driver, Scope(place, retry_seconds))
+        super().__init__(self._driver, Scope(place, retry_seconds), place)
 
     async def close(self) -> None:
         """Give the connections back."""

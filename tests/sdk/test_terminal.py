@@ -1,0 +1,151 @@
+# ruff: noqa: S603 -- every process here is our own command
+"""What a person sees: the command on a pseudo-terminal, tables instead of JSON, prompts that hide what is typed."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+WAYPOST = [sys.executable, "-P", "-m", "waypost_sdk.command.main"]
+PASSWORD = "correct horse battery staple"
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A command on a terminal of 110 columns; `type` answers what it asks, `end` gives its exit code."""
+
+    def __init__(self, arguments: tuple[str, ...], variables: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+        self._process = subprocess.Popen(
+            [*WAYPOST, *arguments], stdin=slave, stdout=slave, stderr=slave, env=variables, start_new_session=True
+        )
+        os.close(slave)
+        self._seen = b""
+
+    @property
+    def text(self) -> str:
+        """All that was shown, without colours and cursor movements."""
+        return _ESCAPE.sub("", self._seen.decode(errors="replace")).replace("\r", "\n")
+
+    def type(self, after: str, answer: str) -> None:
+        """Type a line once the text is there."""
+        self._read(lambda: after in self.text)
+        os.write(self._master, answer.encode() + b"\n")
+
+    def end(self) -> int:
+        self._read(lambda: False)
+        return self._process.wait(10)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def _read(self, enough: Callable[[], bool]) -> None:
+        """Read until it is enough or the other side has closed."""
+        until = time.monotonic() + 20
+        while not enough():
+            ready, _, _ = select.select([self._master], [], [], until - time.monotonic())
+            assert ready, f"nothing more was shown after: {self.text}"
+            try:
+                chunk = os.read(self._master, 65536)
+            except OSError:  # Linux's way to say that nobody holds the other side
+                return
+            if not chunk:
+                return
+            self._seen += chunk
+
+
+@pytest.fixture
+def terminal(platform, tmp_path) -> Iterator[Callable[..., Terminal]]:
+    """Start a command with the administrator's key on a terminal of its own."""
+    started: list[Terminal] = []
+
+    def start(*arguments: str, **variables: str) -> Terminal:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
+        own = {
+            "TERM": "xterm-256color",
+            "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
+            "WAYPOST_CONFIG": str(tmp_path / "config.toml"),
+            "WAYPOST_URL": platform.api_url,
+            "WAYPOST_KEY": platform.admin_key,
+            "WAYPOST_ENVIRONMENT": platform.environment,
+        }
+        started.append(Terminal(arguments, {**kept, **own, **variables}))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()
+
+
+def rows(terminal: Terminal) -> list[list[str]]:
+    """Lines as columns: what two blanks or more set apart."""
+    return [re.split(r"\s{2,}", line.strip()) for line in terminal.text.splitlines() if line.strip()]
+
+
+def test_whoami_explains_each_permission_in_a_table(terminal, platform):
+    """Who speaks, its roles, and for each of the eight permissions whether and why."""
+    shown = terminal("whoami")
+    assert shown.end() == 0
+    table = rows(shown)
+    place = platform.environment
+    assert f"IN {place}" in shown.text
+    permissions = [row for row in table if row[0] in ("✔", "✘")]
+    assert [row[1] for row in permissions] == [
+        "ViewOrg", "ManageOrgMemberships", "ViewProject", "ManageProject", "OperateProject",
+        "ViewEnvironment", "ManageEnvironment", "OperateEnvironment",
+    ]  # fmt: skip
+    assert all("org_admin in organization" in row[2] for row in permissions)
+
+
+def test_env_create_shows_its_steps_and_asks_before_it_deletes(terminal):
+    """Each step has a mark and a time; the steps are not printed twice; a wrong answer deletes nothing."""
+    slug = f"t{uuid4().hex[:8]}"
+    made = terminal("env", "create", "--name", slug, "--slug", slug, "--wait")
+    assert made.end() == 0, made.text
+    done = [row for row in rows(made) if row[0] == "✔" and row[-1].endswith(" s")]
+    assert {row[1] for row in done} >= {"role", "schema", "ready"}
+    assert ["status", "ready"] in rows(made)
+    assert '"started_at"' not in made.text
+    asked = terminal("env", "delete", slug)
+    asked.type(f"Type {slug} to go on: ", "no")
+    assert asked.end() == 2
+    assert "Nothing was done." in asked.text
+    still = terminal("env", "get", slug)
+    assert still.end() == 0
+    assert ["status", "ready"] in rows(still)
+
+
+def test_a_person_types_address_and_password_and_the_password_is_not_shown(terminal, tmp_path):
+    """Without options `login` asks; what is kept is the session, never the password; `member list` is a table."""
+    email = f"grace{uuid4().hex[:8]}@example.com"
+    invited = terminal("invite", "create", email, "--role", "viewer")
+    assert invited.end() == 0
+    link = "".join(re.findall(r"(?m)^ token\s+(\S+)", invited.text))
+    accepted = terminal("invite", "accept", link, "--name", "Grace")
+    accepted.type("Password: ", PASSWORD)
+    assert accepted.end() == 0, accepted.text
+    nobody: dict[str, Any] = {"WAYPOST_KEY": ""}
+    login = terminal("login", "--context", "grace", **nobody)
+    login.type("E-mail (empty: an API key): ", email)
+    login.type("Password: ", PASSWORD)
+    assert login.end() == 0, login.text
+    assert PASSWORD not in login.text + accepted.text
+    assert PASSWORD not in "".join(file.read_text() for file in tmp_path.glob("*.toml"))
+    listed = terminal("member", "list", **nobody)
+    assert listed.end() == 0
+    (row,) = [row for row in rows(listed) if email in row]
+    assert row[1:5] == [email, "Grace", "viewer", "organization"]
