@@ -101,11 +101,7 @@ def admit(environment_status: str, waiting: int, limit: int | None, count: int =
     Raises 409 `environment_not_ready` or 429 `queue_full` (retryable). `limit` None = no limit.
     """
     if environment_status != "ready":
-        raise conflict(
-            "environment_not_ready",
-            f"The environment is {environment_status} and takes no jobs; its status and steps say what it waits for.",
-            environment_status=environment_status,  # `status` is the problem document's own
-        )
+        raise not_taking(environment_status)
     if limit is not None and waiting + count > limit:
         raise WaypostError(
             "queue_full",
@@ -116,6 +112,15 @@ def admit(environment_status: str, waiting: int, limit: int | None, count: int =
             retry_after_seconds=5,
             extra={"waiting": waiting, "limit": limit},
         )
+
+
+def not_taking(environment_status: str) -> WaypostError:
+    """409 `environment_not_ready`, with the status."""
+    return conflict(
+        "environment_not_ready",
+        f"The environment is {environment_status} and takes no jobs; its status and steps say what it waits for.",
+        environment_status=environment_status,  # `status` is the problem document's own
+    )
 
 
 # --- why it is not running ------------------------------------------------------------------------------------------

@@ -169,11 +169,13 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """What became of a submission: `id` is the first job's when `replayed`; a `conflict` kept nothing."""
+    """What became of a submission: `id` is the first job's when `replayed`; a `conflict` kept nothing: the key was used
+    with another body or, when `closed`, the environment is being deleted."""
 
     id: UUID
     replayed: bool = False
     conflict: bool = False
+    closed: bool = False
 
 
 class Ask(msgspec.Struct, frozen=True):

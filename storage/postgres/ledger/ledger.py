@@ -35,6 +35,10 @@ class Ledger:
         """See `route.Routes.resolve`; cached."""
         return await self._routes.resolve(environment_id, function, selectors)
 
+    def forget_routes(self, environment_id: UUID) -> None:
+        """See `route.Routes.forget`."""
+        self._routes.forget(environment_id)
+
     async def routes_of(self, environment_id: UUID) -> list[Route]:
         return await self._routes.of_environment(environment_id)
 

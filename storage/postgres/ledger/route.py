@@ -22,7 +22,7 @@ _Name = tuple[UUID, str, tuple[str, ...]]
 
 
 class Routes:
-    """Routes of this process's environments, cached for good: a route never changes and is never taken back."""
+    """Routes of this process's environments, cached: a route never changes and goes only with its environment."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,6 +36,11 @@ class Routes:
             async with self._database.unit() as connection:
                 known = self._ids[name] = await _resolve(connection, name)
         return known
+
+    def forget(self, environment_id: UUID) -> None:
+        """Drop what is cached of an environment that was deleted."""
+        for name in [name for name in self._ids if name[0] == environment_id]:
+            del self._ids[name]
 
     async def of_environment(self, environment_id: UUID) -> list[Route]:
         """Every route of an environment, oldest first; read, not cached: relays ask once and keep them."""

@@ -47,7 +47,8 @@ async def submit(database: Database, batch: Sequence[Submission], *, atomic: boo
     """Keep `batch`, durably; the answers are in its order.
 
     A key in use with the same hash answers the first job (`replayed`), with another hash nothing was kept of that one
-    (`conflict`). With `atomic` one conflict keeps nothing at all: every answer that is no conflict is then moot.
+    (`conflict`), and nothing is kept of an environment that is being deleted (`closed`). With `atomic` one conflict
+    keeps nothing at all: every answer that is no conflict is then moot.
     Raises `unavailable` (then it is not known what was kept: keys tell) and `unstorable` (then nothing was).
     """
     if not atomic:
@@ -71,9 +72,15 @@ async def _resolve(connection: Connection, batch: Sequence[Submission]) -> list[
         if not pending:
             return [answers[index] for index in range(len(batch))]
         now, later = _one_round(pending)
-        kept = {row["id"] for row in await run(connection, "submit", *_columns(item for _, item in now))}
+        rows = await run(connection, "submit", *_columns(item for _, item in now))
+        kept = {row["id"] for row in rows if not row["closed"]}
         answers.update((index, Accepted(item.id)) for index, item in now if item.id in kept)
         met = [(index, item) for index, item in now if item.id not in kept]
+        if len(kept) < len(rows):
+            closed = {row["id"] for row in rows if row["closed"]}  # environments
+            refused = [(index, item) for index, item in met if item.environment_id in closed]
+            answers.update((index, Accepted(item.id, conflict=True, closed=True)) for index, item in refused)
+            met = [(index, item) for index, item in met if item.environment_id not in closed]
         known = await _first_requests(connection, [item for _, item in met]) if met else {}
         answers.update((index, _answer(item, *known[_key(item)])) for index, item in met if _key(item) in known)
         pending = [pair for pair in met if _key(pair[1]) not in known] + later

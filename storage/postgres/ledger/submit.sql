@@ -1,9 +1,12 @@
 -- Keep a batch of submissions of any environments: idempotency, jobs, their place in the queue, counts. One statement, so
 -- that concurrent requests share a commit. Answers the ids that were kept; the others met an idempotency key in use.
+-- Of an environment that is being deleted, or is gone, nothing is kept, whatever a gateway still believes (`closed`).
 -- The caller removes repeated (environment, scope, key) from a batch first: one row cannot be taken twice here.
 -- Measured, backend CPU a row, 200-byte payloads, with (without) idempotency keys: 28 (19) µs at batches of 40, 18 (11-18) at
 -- 128, 18 (10) at 1,000; the same behind a million queued rows. On two idle cores from 1,000 waiting clients: 30,000/s.
-with asked as materialized (
+with closing as materialized (
+    select id from control.environment where id = any ($2::uuid[]) and status in ('deleting', 'deleted')
+), asked as materialized (
     select *
     from unnest(
         $1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::text[],
@@ -14,6 +17,7 @@ with asked as materialized (
         run_at, delay_seconds, expires_in_seconds, concurrency_key, concurrency_limit, traceparent, replay_of, trigger_id,
         scope, idempotency_key, request_hash
     )
+    where environment_id <> all (array(select id from closing))
 ), fresh as (
     insert into control.idempotency as i (environment_id, scope, key, reference, request_hash, expires_at)
     select environment_id, scope, idempotency_key, id, request_hash, now() + interval '24 hours'
@@ -59,4 +63,6 @@ with asked as materialized (
     insert into control.route_delta (environment_id, route, waiting)
     select environment_id, route, count(*) from kept group by environment_id, route
 )
-select id from kept
+select id, false as closed from kept
+union all
+select id, true as closed from closing
