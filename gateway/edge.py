@@ -66,6 +66,7 @@ class Edge:
         try:
             return await submit_one(await self._admit(exchange))
         except Exception as error:  # noqa: BLE001 - as for every request
+            self._services.denials.refused(exchange, error)
             return answer_for(exchange, error)
         finally:
             self._services.ended()
@@ -77,6 +78,7 @@ class Edge:
         parameters = {"org": parts[3], "project": parts[5], "environment": parts[7]}
         principal = await services.authenticate(exchange)
         place = await find_place(services, principal, parameters, _PERMISSION)
+        exchange.scope = place.scope
         require(principal, _PERMISSION, place.scope)
         return Call(services, exchange, parameters, principal, place)
 
@@ -85,6 +87,7 @@ class Edge:
             _log.error("stream.failed", path=exchange.path, request_id=exchange.request_id, exc_info=error)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
+        self._services.denials.refused(exchange, error)
         answer = answer_for(exchange, error)
         if answer.status == 413:
             await exchange.send_early(answer, send)

@@ -168,6 +168,7 @@ async def admit(services: "Services", declared: Endpoint, exchange: Exchange, pa
     if declared.permission is None:
         return Call(services, exchange, parameters, principal, query=query)
     place = await find_place(services, principal, parameters, declared.permission)
+    exchange.scope = place.scope
     require(principal, declared.permission, place.scope)
     return Call(services, exchange, parameters, principal, place, query)
 

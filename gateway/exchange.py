@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from waypost.access.model import Principal
+from waypost.access.model import Principal, Scope
 from waypost.errors import Category, WaypostError
 from waypost.ids import new_request_id
 
@@ -54,7 +54,7 @@ class Exchange:
 
     __slots__ = (
         "_body", "_receive", "address", "extra", "headers", "method", "name", "path", "principal", "query",
-        "request_id", "started", "status", "traceparent",
+        "request_id", "scope", "started", "status", "traceparent",
     )  # fmt: skip
 
     def __init__(self, scope: Any, receive: Receive) -> None:
@@ -67,6 +67,7 @@ class Exchange:
         client = scope.get("client")
         self.address: str = client[0] if client else ""
         self.principal: Principal | None = None
+        self.scope: Scope | None = None  # what it is about, once the caller may know that it is there
         self.extra: list[tuple[bytes, bytes]] = []
         self.name = "unknown"  # of the endpoint, for what is counted
         self.started = False

@@ -48,4 +48,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 def edge(services: Services, *, hot: bool = True) -> Edge:
     """The whole ASGI application; raises RuntimeError when a route declares no permission."""
     services.document = msgspec.json.encode(openapi.document(ENDPOINTS, services.public_url))
+    services.denials.learn(ENDPOINTS)
     return Edge(services, application(services, ENDPOINTS), hot=hot)

@@ -65,6 +65,8 @@ class WaypostError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.problems = tuple(problems)
         self.extra = dict(extra or {})
+        # Somebody was refused for who they are: the audit keeps it. See `not_yours`.
+        self.is_denial = category in (Category.UNAUTHENTICATED, Category.FORBIDDEN)
 
 
 def invalid(code: str, detail: str, path: str = "", *more: Problem) -> WaypostError:
@@ -76,6 +78,13 @@ def invalid(code: str, detail: str, path: str = "", *more: Problem) -> WaypostEr
 def not_found(what: str) -> WaypostError:
     """A 404 that does not tell whether the thing exists elsewhere."""
     return WaypostError("not_found", f"There is no such {what}, or this credential may not see it.", Category.NOT_FOUND)
+
+
+def not_yours(what: str) -> WaypostError:
+    """The same 404, to the letter, for what is outside of the caller's reach: the audit keeps it as a denial."""
+    error = not_found(what)
+    error.is_denial = True
+    return error
 
 
 def forbidden(permission: str, detail: str | None = None) -> WaypostError:

@@ -122,8 +122,8 @@ def require(principal: Principal, permission: Permission, scope: Scope) -> None:
         return
     organization = scope.organization_id
     if organization not in principal.organizations:
-        raise errors.not_found("organization")
+        raise errors.not_yours("organization")
     environment = scope.environment_id
     if environment is not None and environment not in principal.placed and confined(principal, organization):
-        raise errors.not_found("environment")
+        raise errors.not_yours("environment")
     raise errors.forbidden(permission)

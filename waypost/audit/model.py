@@ -49,6 +49,24 @@ class AuditEntry(msgspec.Struct, frozen=True):
     count: int = 1  # of the same denial within one minute
 
 
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """Equal refusals of one minute. `public_id` is that of a credential which proved nothing: it tells at most in whose
+    audit the denial belongs."""
+
+    actor: str
+    actor_kind: str
+    action: str
+    target: str
+    count: int = 1
+    organization_id: UUID | None = None
+    project_id: UUID | None = None
+    environment_id: UUID | None = None
+    request_id: str | None = None
+    source_address: str | None = None
+    details: dict[str, str] | None = None
+    public_id: str | None = None
+
+
 class Position(msgspec.Struct, frozen=True, order=True):
     """Where an entry stands: the transaction that wrote it, then its id. Nothing is ever added before the oldest
     transaction in progress, so what lies below that can be sealed (decision 31)."""
