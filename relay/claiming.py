@@ -70,6 +70,7 @@ class Claimer:
 
     def forget_key(self, environment_id: UUID) -> None:
         self._data_keys.pop(environment_id, None)
+        self._keys.forget(environment_id)
 
     async def run(self) -> None:
         """Claim for ever. What a claim brought is on its way to the nodes before the next claim is planned."""

@@ -26,9 +26,15 @@ class Departures:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._idle_since: dict[Node, float | None] = {}
+        self._hasty: set[Node] = set()
 
-    def drain(self, node: Node, reason: str, *, tell: bool = True) -> None:
-        """No new work for this node; `tell` it to leave unless it said so itself. Again: changes nothing."""
+    def drain(self, node: Node, reason: str, *, tell: bool = True, linger: bool = True) -> None:
+        """No new work for this node; `tell` it to leave unless it said so itself. Again: changes nothing.
+
+        Without `linger` its stream ends when its work is done, without waiting for it to leave by itself.
+        """
+        if not linger:
+            self._hasty.add(node)
         if node in self._idle_since:
             return
         self._idle_since[node] = None
@@ -42,6 +48,7 @@ class Departures:
 
     def forget(self, node: Node) -> None:
         self._idle_since.pop(node, None)
+        self._hasty.discard(node)
 
     def tick(self) -> None:
         """End the streams of nodes that have nothing left and do not leave."""
@@ -49,6 +56,8 @@ class Departures:
         for node, since in tuple(self._idle_since.items()):
             if node.attempts:
                 self._idle_since[node] = None
+            elif node in self._hasty:
+                self._end(node)
             elif since is None:
                 self._idle_since[node] = now
             elif now - since > LEAVE_SECONDS:

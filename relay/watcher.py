@@ -7,7 +7,8 @@ cancels to the running attempts, drains to the departures.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -214,7 +215,7 @@ class Watcher:
         for node_id in orders.drains:
             self._drain(node_id)
         for credential_id in orders.revoked:
-            self._revoke(credential_id)
+            self._revoke(credential_id, sparing=orders.statuses)
         for environment_id in environments:
             self._apply(environment_id, orders.statuses.get(environment_id, "deleted"), orders.paused[environment_id])
 
@@ -234,8 +235,9 @@ class Watcher:
         if territory is None:
             return
         if status in ("deleting", "deleted"):
+            territory.open = False
             for node in tuple(territory.nodes.values()):
-                self._cut(node, "environment_closed")
+                self._dismiss(node, now=status == "deleted")
             return
         resumed = bool(territory.paused - paused) or (not territory.open and status == "ready")
         territory.paused, territory.open = paused, status == "ready"
@@ -247,9 +249,17 @@ class Watcher:
         if node is not None:
             self._departures.drain(node, "drained by an operator")
 
-    def _revoke(self, credential_id: UUID) -> None:
+    def _dismiss(self, node: Node, *, now: bool) -> None:
+        """Its environment goes: an idle node's stream is cut, a busy one may finish until the environment is gone."""
+        if now or not node.attempts:
+            self._cut(node, "environment_closed")
+        else:
+            self._departures.drain(node, "the environment is being deleted", linger=False)
+
+    def _revoke(self, credential_id: UUID, sparing: Mapping[UUID, str] = MappingProxyType({})) -> None:
+        """Cut its streams; those of an environment that is being deleted (by `sparing`) are dismissed instead."""
         for node in tuple(self._fleet.nodes.values()):
-            if node.credential_id == credential_id:
+            if node.credential_id == credential_id and sparing.get(node.environment_id) != "deleting":
                 self._cut(node, "credential_revoked")
 
     @staticmethod

@@ -118,7 +118,9 @@ async def keep_logs(database: Database, rows: Sequence[tuple[UUID, UUID, int, in
     async with database.unit() as connection:
         await connection.execute(
             "insert into control.job_log (environment_id, job_id, number, sequence, lines)"
-            " select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::bytea[])"
+            " select a.* from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::bytea[])"
+            " as a(environment_id, job_id, number, sequence, lines)"
+            " where exists (select from control.environment e where e.id = a.environment_id and e.deleted_at is null)"
             " on conflict do nothing",
             *columns,
         )
