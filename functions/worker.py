@@ -15,10 +15,11 @@ from uuid import UUID
 
 import dramatiq
 
-from functions.environment import reconcile, register
+from functions.environment import measure, reconcile, register
 from functions.environment.migrate import migrate
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
+from functions.project.delete import delete as delete_project
 from jobs.audit import Sealer
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
 from jobs.retention import Retention
@@ -39,6 +40,7 @@ from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
+from waypost.tenancy.model import DELETE_PROJECT
 
 THREADS = 4  # platform jobs of this process at once
 POLL_MILLISECONDS = 200  # Dramatiq's longest wait between looks at an empty queue
@@ -93,6 +95,7 @@ class Worker:
             ports.database,
             {
                 **register.handlers(ports),
+                DELETE_PROJECT: functools.partial(delete_project, database=ports.database, valkey=ports.valkey),
                 MIGRATE: functools.partial(
                     migrate, ports=ports, provisioner_url=self._settings.provisioner_database_url
                 ),
@@ -113,12 +116,14 @@ class Worker:
         forget = functools.partial(people.forget_people, ports.database)
         retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
         sealer = self._sealer(ports.database)
+        measuring = functools.partial(measure.tick, ports.database, ports.objects)
         reconciling = functools.partial(reconcile.tick, ports, self._settings.reconcile_seconds)
         tasks = [
             asyncio.create_task(every(SWEEP_SECONDS, sweep, nudged), name="sweep"),
             asyncio.create_task(every(RENEW_SECONDS, renew, asyncio.Event()), name="renew"),
             asyncio.create_task(every(people.EVERY_SECONDS, forget, asyncio.Event()), name="people"),
             asyncio.create_task(ports.signing_keys.fill(), name="reserve"),
+            asyncio.create_task(every(measure.TICK_SECONDS, measuring, asyncio.Event()), name="measure"),
             asyncio.create_task(every(RECONCILE_SECONDS, reconciling, asyncio.Event()), name="reconcile"),
             asyncio.create_task(
                 run_timers(ledger, ports.valkey, self._stop, retention.tick, sealing=sealer.tick), name="timers"

@@ -1,25 +1,27 @@
-"""Whether an environment takes more jobs: its status and its limit of waiting jobs (native contract §3.3).
+"""Whether an environment takes more: its status, its limits of waiting jobs and of stored bytes (native contract §3.3).
 
-The count is read once a second for all environments that submit, and what this gateway took since is added to it: it
-may lag by a second of what others do, and never costs a request anything.
+Waiting jobs are read once a second for all environments that submit, and what this gateway took since is added: the
+count may lag by a second of what others do, and never costs a request anything. Stored bytes are as a worker last found
+them in the bucket (every few minutes), with what this gateway put there since.
 """
 
 import asyncio
 import contextlib
+from datetime import datetime
 from uuid import UUID
 
 from storage.postgres.database import Database
 from waypost.clock import monotonic
 from waypost.errors import WaypostError
 from waypost.job.decision import admit
-from waypost.route.model import MAX_ROUTES_PER_ENVIRONMENT
+from waypost.limit.decision import require_room
+from waypost.limit.model import STORED_BYTES
 from waypost.telemetry.log import get_logger
 from waypost.tenancy.model import Environment
 
-WAITING_JOBS = "waiting_jobs"
-DEFAULT_LIMITS: dict[str, int] = {WAITING_JOBS: 5_000_000, "routes": MAX_ROUTES_PER_ENVIRONMENT}
 REFRESH_SECONDS = 1.0
 IDLE_SECONDS = 30.0  # without a submission for so long an environment is no longer counted
+STORED_SECONDS = 5.0  # how old a reading of stored bytes may be
 FRESH_SECONDS = 0.2  # a count that would refuse somebody is read again unless it is this young
 
 _COUNT = """
@@ -29,6 +31,8 @@ select environment_id, sum(waiting)::bigint as waiting from (
     select environment_id, waiting from control.route_delta where environment_id = any ($1::uuid[])
 ) c group by environment_id
 """
+
+_STORED = "select bytes, measured_at from control.environment_storage where environment_id = $1"
 
 _log = get_logger("gateway.admission")
 
@@ -43,17 +47,30 @@ class _Count:
         self.used = 0.0
 
 
+class _Stored:
+    __slots__ = ("at", "bytes", "measured_at", "put")
+
+    def __init__(self) -> None:
+        self.bytes = 0  # as it was read
+        self.put = 0  # by this gateway since it was measured, about
+        self.measured_at: datetime | None = None
+        self.at = -STORED_SECONDS
+
+
 class Admission:
     """The counts of the environments that submit through this gateway."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._counts: dict[UUID, _Count] = {}
+        self._stored: dict[UUID, _Stored] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def check(self, environment: Environment, count: int = 1) -> None:
-        """Return if `count` more jobs may be submitted; raises 409 `environment_not_ready`, 429 `queue_full`."""
-        limit = environment.limits.get(WAITING_JOBS, DEFAULT_LIMITS[WAITING_JOBS])
+    async def check(self, environment: Environment, limit: int, count: int = 1) -> None:
+        """Return if `count` more jobs may be submitted; raises 409 `environment_not_ready`, 429 `queue_full`.
+
+        `limit`: of waiting jobs.
+        """
         found = self._counts.get(environment.id)
         if found is None:
             admit(environment.status, 0, None)
@@ -65,6 +82,18 @@ class Admission:
             await self._refresh([environment.id])
         admit(environment.status, max(0, found.waiting + found.taken), limit, count)
         found.taken += count
+
+    async def store(self, environment: Environment, limit: int, size_bytes: int) -> None:
+        """Return if an object of that size may be put into the bucket; raises 409 `quota_exceeded`."""
+        found = self._stored.setdefault(environment.id, _Stored())
+        if monotonic() - found.at >= STORED_SECONDS:
+            found.at = monotonic()
+            async with self._database.unit() as connection:
+                row = await connection.fetchrow(_STORED, environment.id)
+            if row is not None and row["measured_at"] != found.measured_at:
+                found.bytes, found.put, found.measured_at = row["bytes"], 0, row["measured_at"]
+        require_room(STORED_BYTES, limit, found.bytes + found.put, size_bytes)
+        found.put += size_bytes
 
     def _start(self) -> None:
         if self._task is None or self._task.done():

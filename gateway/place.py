@@ -1,6 +1,6 @@
 """Which organization, project and environment a path means, cached for 5 s and dropped by message (decision 29)."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,8 @@ from storage.postgres.tenancy.project import read_project
 from waypost import errors
 from waypost.access.model import Scope
 from waypost.ids import NIL, parse_id
+from waypost.limit.decision import in_force
+from waypost.limit.model import Limits
 from waypost.tenancy.model import Environment, Organization, Project
 
 CACHE_SECONDS = 5.0
@@ -26,17 +28,21 @@ class Place(msgspec.Struct, frozen=True):
     environment: Environment | None = None
     scope: Scope = Scope(NIL)  # the ids of the three
     path: str = ""  # by ids: it stays right when a slug is used again
+    limits: Limits = Limits({}, {})  # in force there
 
 
-def place_of(organization: Organization, project: Project | None, environment: Environment | None) -> Place:
-    """A place with its scope and its path."""
+def place_of(
+    organization: Organization, project: Project | None, environment: Environment | None, default: Mapping[str, int]
+) -> Place:
+    """A place with its scope, its path and its limits; `default` are those of the settings."""
     path = f"/v1/orgs/{organization.id}"
     if project is not None:
         path += f"/projects/{project.id}"
     if environment is not None:
         path += f"/environments/{environment.id}"
     scope = Scope(organization.id, project.id if project else None, environment.id if environment else None)
-    return Place(organization, project, environment, scope, path)
+    limits = in_force(default, organization.limits, environment.limits if environment else None)
+    return Place(organization, project, environment, scope, path, limits)
 
 
 Path = tuple[str, str | None, str | None]
@@ -45,8 +51,8 @@ Path = tuple[str, str | None, str | None]
 class Places:
     """Resolves paths. Changes of an environment are seen at once by message, else within 5 s."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, default_limits: Mapping[str, int]) -> None:
+        self._database, self._default_limits = database, default_limits
         self._cache: Cache[Path, Place] = Cache(CACHE_SECONDS)
 
     async def find(self, path: Path, organizations: Container[UUID]) -> Place:
@@ -56,7 +62,7 @@ class Places:
         """
         place = self._cache.peek(path) or await self._cache.get(path, lambda: self._load(path))
         if place is None or place.organization.id not in organizations:
-            raise errors.not_found("organization")
+            raise errors.not_yours("organization")
         if path[1] is not None and place.project is None:
             raise errors.not_found("project")
         if path[2] is not None and place.environment is None:
@@ -74,14 +80,23 @@ class Places:
                 project = await read_project(connection, organization.id, project_part)
             if project is not None and environment_part:
                 resolved = await resolve_environment(connection, organization.id, project.id, environment_part)
-        return place_of(organization, project, resolved.environment if resolved else None)
+        return place_of(organization, project, resolved.environment if resolved else None, self._default_limits)
 
-    def forget_environment(self, environment_id: UUID) -> None:
-        """Look again at whatever names this environment, and at whatever was not found."""
-        self._cache.forget(lambda place: place.environment is None or place.environment.id == environment_id)
+    def forget(self, identifier: UUID) -> None:
+        """Look again at whatever lies in this organization, project or environment, and at whatever was not found."""
+        self._cache.forget(lambda place: _lies_in(place.scope, identifier))
 
     def clear(self) -> None:
         self._cache.clear()
+
+
+def _lies_in(scope: Scope, identifier: UUID) -> bool:
+    # A place without an environment is cheap to find again, and may have become one with it.
+    return scope.environment_id is None or identifier in (
+        scope.environment_id,
+        scope.project_id,
+        scope.organization_id,
+    )
 
 
 def _reference(part: str | None) -> UUID | str:

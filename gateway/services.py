@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
-from gateway.admission import DEFAULT_LIMITS, Admission
+from gateway.admission import Admission
+from gateway.allowance import Allowances
 from gateway.auth import Keys, identify
+from gateway.denial import Denials
 from gateway.engine.signing import Signers
 from gateway.exchange import Exchange
 from gateway.feed import Feed
-from gateway.limit import RateLimit, limited
+from gateway.limit import RateLimit, SharedRate
 from gateway.login import Logins
 from gateway.place import Places
 from gateway.session import Sessions
@@ -37,10 +39,12 @@ from storage.valkey.client import Valkey
 from waypost import errors
 from waypost.access.model import Principal
 from waypost.errors import WaypostError
+from waypost.limit.decision import defaults, in_force
+from waypost.limit.model import REQUESTS, Limits
 from waypost.secret import KeyEncryptionKey, KeyRing, open_ring
 from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import OK
-from waypost.tenancy.model import Environment, Status
+from waypost.tenancy.model import Environment, Organization, Status
 
 # Wrong client secrets: rate a second and burst, per client id, and per address (many nodes can share one).
 CLIENT_FAILURES = (1 / 3, 20)
@@ -62,13 +66,15 @@ class Services:
         self.ledger = Ledger(database)
         self.committer = GroupCommitter(self.ledger, valkey)
         self.keys = Keys(database)
+        self.denials = Denials(database)
         self.sessions = Sessions(database)
         self.logins = Logins(database, valkey)
-        self.places = Places(database)
+        self.default_limits = defaults({REQUESTS: settings.rate_limit_per_second} | (settings.limits or {}))
+        self.places = Places(database, self.default_limits)
         self.signers = Signers(database, self.environment_keys)
         self.feed = Feed(valkey)
         self.admission = Admission(database)
-        self.rates = RateLimit(settings.rate_limit_per_second, settings.rate_limit_burst)
+        self.allowances = Allowances(database, SharedRate(valkey), self.default_limits, settings.rate_limit_burst)
         self.client_failures = RateLimit(*CLIENT_FAILURES)
         self.address_failures = RateLimit(*ADDRESS_FAILURES)
         self.in_progress = 0  # requests
@@ -85,6 +91,7 @@ class Services:
         valkey = await Valkey.open(settings.valkey_url)
         services = cls(settings, database, valkey, key_ring)
         services.keys.start()
+        services.denials.start()
         await services.feed.start()
         await valkey.subscribe([ACCESS_CHANNEL], services._access_changed, services._forget)
         return services
@@ -93,6 +100,7 @@ class Services:
         """After the last request: send what is pending, close every connection."""
         await self.committer.close()
         await self.keys.close()
+        await self.denials.close()
         self.logins.close()
         await self.admission.close()
         await self.valkey.close()
@@ -120,10 +128,7 @@ class Services:
         """Who asks, within its rate; raises 401, 429. The answer's rate headers are set either way."""
         principal = await identify(self.keys, self.sessions, exchange)
         exchange.principal = principal
-        left = self.rates.take(principal.id)
-        exchange.extra += self.rates.headers(max(left, 0))
-        if left < 0:
-            raise limited(self.rates.wait_seconds(principal.id))
+        await self.allowances.take_request(exchange, principal)
         return principal
 
     def require_readable(self, environment: Environment) -> None:
@@ -142,9 +147,9 @@ class Services:
         async with self.database.as_environment(environment.id) as connection:
             yield connection
 
-    def limits_of(self, environment: Environment) -> dict[str, int]:
-        """The limits in force, defaults included."""
-        return DEFAULT_LIMITS | environment.limits
+    def limits_of(self, organization: Organization, environment: Environment | None = None) -> Limits:
+        """The limits in force: `Place.limits` for what was read or changed just now."""
+        return in_force(self.default_limits, organization.limits, environment.limits if environment else None)
 
     def openapi(self) -> bytes:
         """The API's description as JSON."""
@@ -175,7 +180,7 @@ class Services:
         self.valkey.publish(ACCESS_CHANNEL, encode(message))
 
     def tenancy_changed(self, identifier: UUID) -> None:
-        """Something was added to the tree: what was not found before may be there now."""
+        """Something of the tree was added or changed: an organization, a project, an environment."""
         self.tell_access(EnvironmentChanged(identifier))
 
     def _access_changed(self, _channel: str, payload: bytes) -> None:
@@ -189,7 +194,8 @@ class Services:
         elif isinstance(message, PersonChanged):
             self.sessions.forget_person(message.person_id)
         elif isinstance(message, EnvironmentChanged):
-            self.places.forget_environment(message.environment_id)
+            self.places.forget(message.environment_id)
+            self.allowances.clear()
             self.environment_keys.forget(message.environment_id)
 
     def _forget(self) -> None:
@@ -197,6 +203,7 @@ class Services:
         self.keys.clear()
         self.sessions.clear()
         self.places.clear()
+        self.allowances.clear()
 
 
 async def _state(check: object) -> str:

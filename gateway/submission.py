@@ -15,8 +15,12 @@ from gateway.v1.view import JobReference, created_view, encode
 from storage.postgres.ledger.record import read_job
 from waypost import errors
 from waypost.ids import new_id
+from waypost.job.decision import not_taking
 from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Submission
 from waypost.job.specification import parse_bulk, parse_submission, policy_text
+from waypost.limit.decision import payload_over_limit
+from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, WAITING_JOBS
+from waypost.tenancy.model import Status
 
 ACCEPTED = 202
 
@@ -36,6 +40,11 @@ async def prepare(
     route = await services.ledger.resolve_route(environment.id, spec.function, spec.selectors)
     payload, payload_object = None, None
     if spec.payload:
+        limits = call.place.limits
+        if len(spec.payload) > limits[PAYLOAD_BYTES]:
+            raise payload_over_limit(len(spec.payload), limits[PAYLOAD_BYTES])
+        if len(spec.payload) > MAX_INLINE_BYTES:
+            await services.admission.store(environment, limits[STORED_BYTES], len(spec.payload))
         key = await services.environment_keys.data_key(environment.id)
         payload = key.seal(f"job:{job_id}:payload", spec.payload)
         if len(spec.payload) > MAX_INLINE_BYTES:
@@ -65,6 +74,12 @@ async def prepare(
     )
 
 
+async def _admit(call: Call, count: int = 1) -> None:
+    """Return if the environment takes `count` more jobs now; raises 409 `environment_not_ready`, 429."""
+    await call.services.allowances.take_submissions(call.exchange, call.place, count)
+    await call.services.admission.check(call.environment, call.place.limits[WAITING_JOBS], count)
+
+
 def hash_of(spec: JobSpec, scope: str = "jobs") -> bytes:
     """What makes two submissions the same, alone or in bulk: everything that was asked for, however it was spaced."""
     rest = msgspec.json.encode(msgspec.structs.replace(spec, payload=b""), order="deterministic")
@@ -75,12 +90,12 @@ async def submit(call: Call, spec: JobSpec, scope: str = "jobs", replay_of: UUID
     """Keep one job and answer it as it was created; a repeat of its Idempotency-Key gets the first answer again."""
     key = key_of(call.exchange)
     hashed = hash_of(spec, scope) if key is not None else None
-    await call.services.admission.check(call.environment)
+    await _admit(call)
     submission = await prepare(call, spec, idempotency_key=key, hashed=hashed, replay_of=replay_of, scope=scope)
     accepted = await call.services.committer.submit(submission)
     if accepted.conflict:
         await _discard(call, submission)
-        raise reused()
+        raise not_taking(Status.DELETING) if accepted.closed else reused()
     return await _answer(call, spec, submission, accepted)
 
 
@@ -129,7 +144,7 @@ async def submit_bulk(call: Call) -> Answer:
     """
     items = parse_bulk(await call.exchange.body())
     whole = key_of(call.exchange)
-    await call.services.admission.check(call.environment, len(items))
+    await _admit(call, len(items))
     batch = []
     for index, (spec, own) in enumerate(items):
         key, scope = (
@@ -142,6 +157,8 @@ async def submit_bulk(call: Call) -> Answer:
     if refused:
         for submission in batch:
             await _discard(call, submission)
+        if accepted[refused[0]].closed:
+            raise not_taking(Status.DELETING)
         conflict = reused()
         conflict.problems = tuple(
             errors.Problem(f"/jobs/{index}/idempotency_key", conflict.code, "This key was used with another job.")

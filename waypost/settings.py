@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from waypost.limit.model import LIMITS, REQUESTS
 from waypost.telemetry.model import LogFormat, LogLevel
 
 
@@ -98,6 +99,18 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _limits(text: str) -> dict[str, int]:
+    """`nodes=500,waiting_jobs=100000`. Requests a second have settings of their own."""
+    pairs = [pair.strip().partition("=") for pair in text.split(",")]
+    found: dict[str, int] = {}
+    for name, _, value in pairs:
+        limit = LIMITS.get(name)
+        if limit is None or name == REQUESTS or name in found:
+            raise ValueError(f"{name!r} is not one limit of docs/limits.md, named once")
+        found[name] = _number(limit.least, limit.most)(value)
+    return found
+
+
 _postgres = _url("postgresql", "postgres")
 
 SETTINGS: dict[str, Setting] = {
@@ -125,6 +138,11 @@ SETTINGS: dict[str, Setting] = {
     "relay_address": Setting(_text, "host:port of the relays as nodes are told it"),
     "rate_limit_per_second": Setting(_number(1, 10**9), "requests a second that one credential may make", "20000"),
     "rate_limit_burst": Setting(_number(1, 10**9), "requests that it may make at once after a pause", "40000"),
+    "limits": Setting(_limits, "default limits that differ from the built-in ones, such as nodes=500,projects=20", ""),
+    "delete_grace_seconds": Setting(
+        _seconds, "how long running jobs of an environment that is deleted may go on", "60"
+    ),
+    "reconcile_seconds": Setting(_seconds, "how often workers look for what a crash left of environments", "300"),
     "results_days": Setting(_number(1, 3650), "days that payloads and results are kept after a job's end", "7"),
     "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
     "audit_days": Setting(_number(90, 3650), "days that audit entries are kept, by batches; at least 90", "365"),
@@ -160,6 +178,7 @@ class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
     relay_address: str
     rate_limit_per_second: int
     rate_limit_burst: int
+    limits: dict[str, int] | None = None
 
 
 class RelaySettings(ProcessSettings, frozen=True, kw_only=True):
@@ -175,6 +194,7 @@ class RelaySettings(ProcessSettings, frozen=True, kw_only=True):
     node_grace_seconds: float
     drain_seconds: float
     public_url: str
+    limits: dict[str, int] | None = None
 
 
 class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
@@ -183,6 +203,8 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     provisioner_database_url: Secret
     s3_access_key: str
     s3_secret_key: Secret
+    delete_grace_seconds: float
+    reconcile_seconds: float
     results_days: int
     job_days: int
     audit_days: int

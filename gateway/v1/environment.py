@@ -9,15 +9,17 @@ from gateway.endpoint import PAGE, PROJECT, Call, E, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
 from gateway.page import page_of, paged
-from gateway.precondition import etag, tagged
-from gateway.v1.form import location
+from gateway.precondition import check_match, etag, tagged
+from gateway.v1.form import given, location
 from gateway.v1.view import EnvironmentView, environment_view, page_view
 from jobs.platform import nudge
 from storage.postgres.database import Connection
 from storage.postgres.tenancy.environment import list_environments, read_environment, read_steps
+from storage.postgres.tenancy.organization import read_limits
 from waypost import errors
 from waypost.access.model import Permission
-from waypost.tenancy import operation
+from waypost.limit.model import Limits
+from waypost.tenancy import change, operation
 from waypost.tenancy.model import Environment, Posture
 
 
@@ -26,6 +28,16 @@ class NewEnvironment(msgspec.Struct, forbid_unknown_fields=True):
     slug: str | None = None
     posture: Literal["dev", "staging", "prod"] = "dev"
     backend: str = "postgres"
+
+
+class EnvironmentChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Whatever is left out stays. Of `limits` only those named change; null takes one back to what the organization's
+    environments may have, which no value can exceed."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    slug: str | msgspec.UnsetType = msgspec.UNSET
+    posture: Literal["dev", "staging", "prod"] | msgspec.UnsetType = msgspec.UNSET
+    limits: dict[str, int | None] | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnvironmentPage(msgspec.Struct):
@@ -58,12 +70,13 @@ async def create_environment(call: Call) -> Answer:
             posture=Posture(new.posture),
             backend=new.backend,
             request_id=call.exchange.request_id,
+            default_limits=call.services.default_limits,
         )
         headers = [
             location(project.organization_id, "projects", project.id, "environments", made.id),
             (b"etag", etag(made.row_version)),
         ]
-        view = environment_view(made, call.services.limits_of(made), await read_steps(connection, made.id))
+        view = environment_view(made, _limits(call, made), await read_steps(connection, made.id))
         return ok(view, 202, headers)
 
     answer = await once(call, project.organization_id, f"environments.create:{project.id}", work)
@@ -89,7 +102,11 @@ async def read_environments(call: Call) -> Answer:
 
 
 def _view(call: Call, environment: Environment) -> EnvironmentView:
-    return environment_view(environment, call.services.limits_of(environment))
+    return environment_view(environment, _limits(call, environment))
+
+
+def _limits(call: Call, environment: Environment) -> Limits:
+    return call.services.limits_of(call.place.organization, environment)
 
 
 @endpoint(
@@ -106,9 +123,46 @@ async def read_one_environment(call: Call) -> Answer:
             raise errors.not_found("environment")
         steps = await read_steps(connection, environment.id)
     if environment != call.environment:
-        call.services.places.forget_environment(environment.id)
-    view = environment_view(environment, call.services.limits_of(environment), steps)
+        call.services.places.forget(environment.id)
+    view = environment_view(environment, _limits(call, environment), steps)
     return ok(view, headers=tagged(etag(environment.row_version)))
 
 
-ENDPOINTS: list[Endpoint] = [create_environment, read_environments, read_one_environment]
+@endpoint(
+    "PATCH",
+    E,
+    summary="Change an environment's name, slug, posture or limits",
+    permission=Permission.MANAGE_ENVIRONMENT,
+    body=EnvironmentChange,
+    answer=EnvironmentView,
+    matched=True,
+    example={"posture": "staging", "limits": {"waiting_jobs": 100_000}},
+)
+async def patch_environment(call: Call) -> Answer:
+    asked = await call.read(EnvironmentChange)
+    async with call.services.database.unit() as connection:
+        unit = tenancy(connection, call)
+        environment = await unit.lock_environment(call.environment.id)
+        if environment is None:
+            raise errors.not_found("environment")
+        check_match(call.exchange, etag(environment.row_version))
+        (organization_limits,) = await read_limits(connection, [environment.organization_id])
+        changed = await change.change_environment(
+            unit,
+            environment,
+            actor=call.principal.actor,
+            default_limits=call.services.default_limits,
+            organization_limits=organization_limits,
+            name=given(asked.name),
+            slug=given(asked.slug),
+            posture=None if asked.posture is msgspec.UNSET else Posture(asked.posture),
+            limits=given(asked.limits),
+            request_id=call.exchange.request_id,
+        )
+        steps = await read_steps(connection, changed.id)
+    call.services.tenancy_changed(changed.id)
+    view = environment_view(changed, _limits(call, changed), steps)
+    return ok(view, headers=tagged(etag(changed.row_version)))
+
+
+ENDPOINTS: list[Endpoint] = [patch_environment, create_environment, read_environments, read_one_environment]

@@ -1,9 +1,9 @@
 """What a submission looks like, for the API's description. `waypost.job.specification` is what reads and judges it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from waypost.job.model import (
     DEFAULT_PRIORITY,
@@ -19,6 +19,8 @@ from waypost.job.model import (
     MAX_TIMEOUT_SECONDS,
     RetryPolicy,
 )
+
+_T = TypeVar("_T")
 
 _RETRY = RetryPolicy()
 
@@ -63,6 +65,11 @@ class NewBulkJob(NewJob, forbid_unknown_fields=True):
 
 class NewJobs(Struct, forbid_unknown_fields=True):
     jobs: Annotated[list[NewBulkJob], Meta(max_length=MAX_BULK)]
+
+
+def given(value: _T | UnsetType) -> _T | None:
+    """A field of a change: None when it was left out. (Given as null it is refused: no field may be null.)"""
+    return None if value is UNSET else value
 
 
 def location(*parts: object) -> tuple[bytes, bytes]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.audit import origin_of, record
+from gateway.audit import origin_of, record, tenancy
 from gateway.endpoint import ORG, PAGE, Call, Endpoint, endpoint, nothing, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -24,9 +24,11 @@ from waypost import errors
 from waypost.access.key import INVITATION_PREFIX, check_text, same_secret
 from waypost.access.model import Permission, Role
 from waypost.ids import parse_id
+from waypost.limit.model import MEMBERS
 from waypost.person import operation
 from waypost.person.decision import checked_password, checked_person_name, invitation_link
 from waypost.person.model import Invitation, Person
+from waypost.tenancy.quota import require_quota
 
 INVITATIONS = ORG + "/invitations"
 
@@ -85,6 +87,8 @@ async def create_invitation(call: Call) -> Answer:
             project = await read_project(connection, organization.id, reference) if "\0" not in new.project else None
             if project is None:
                 raise errors.invalid("unknown_project", "There is no such project in this organization.", "/project")
+        unit, default = tenancy(connection, call), call.services.default_limits
+        await require_quota(unit, MEMBERS, organization.id, default=default)
         invitation, token = await operation.invite(
             PostgresPeople(connection),
             origin_of(call),
@@ -164,7 +168,12 @@ async def accept_invitation(call: Call) -> Answer:
         person = await operation.accept(PostgresPeople(connection), by, invitation, person, name, new_hash)
     call.services.tell_access(PersonChanged(person.id))
     project_id = None if invitation.project_id is None else str(invitation.project_id)
-    view = AcceptedView(person_view(person), organization_view(organization), invitation.role.value, project_id)
+    view = AcceptedView(
+        person_view(person),
+        organization_view(organization, call.services.limits_of(organization)),
+        invitation.role.value,
+        project_id,
+    )
     return ok(view, 201)
 
 

@@ -24,7 +24,9 @@ from waypost import clock, errors
 from waypost.access.decision import check_grantable
 from waypost.access.model import ApiKey, Permission, Role
 from waypost.access.operation import keep_an_admin_beside
+from waypost.limit.model import ENVIRONMENT_KEYS, ORGANIZATION_KEYS
 from waypost.tenancy import operation
+from waypost.tenancy.quota import require_quota
 
 DEFAULT_OVERLAP = timedelta(hours=24)
 MAX_OVERLAP = timedelta(days=30)
@@ -87,6 +89,10 @@ def _creating(kind: type[NewKey] | type[NewOrganizationKey]) -> Run:
             raise errors.invalid("invalid_expiry", "The expiry needs an offset, such as Z.", "/expires_at")
 
         async def work(connection: Connection) -> Answer:
+            scope, default = call.place.scope, call.services.default_limits
+            limit = ORGANIZATION_KEYS if scope.environment_id is None else ENVIRONMENT_KEYS
+            unit = tenancy(connection, call)
+            await require_quota(unit, limit, scope.organization_id, scope.environment_id, default=default)
             _, answer = await _make(connection, call, new.name, Role(new.role), new.expires_at)
             return answer
 

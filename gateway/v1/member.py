@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.audit import origin_of
+from gateway.audit import origin_of, tenancy
 from gateway.endpoint import ORG, PAGE, Call, Endpoint, Parameter, endpoint, nothing, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -24,9 +24,11 @@ from waypost import errors
 from waypost.access import operation
 from waypost.access.model import Member, Permission, Role, Scope
 from waypost.ids import parse_id
+from waypost.limit.model import MEMBERS as MEMBERS_LIMIT
 from waypost.person.decision import checked_email
 from waypost.person.model import Person
 from waypost.tenancy.model import Project
+from waypost.tenancy.quota import require_quota
 
 MEMBERS = ORG + "/members"
 MEMBER = MEMBERS + "/{member}"
@@ -101,6 +103,8 @@ async def create_member(call: Call) -> Answer:
         person = await _person(connection, new)
         project = None if new.project is None else await _project(connection, organization.id, new.project)
         scope = Scope(organization.id, project.id if project else None)
+        default = call.services.default_limits
+        await require_quota(tenancy(connection, call), MEMBERS_LIMIT, organization.id, default=default)
         unit = PostgresAccess(connection, origin_of(call))
         member = await operation.add_member(unit, call.principal, scope, person.id, Role(new.role))
         made.append(member)

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from gateway.audit import record
+from gateway.audit import record, tenancy
 from gateway.endpoint import PAGE, Call, E, Endpoint, Parameter, endpoint, nothing, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -22,10 +22,12 @@ from waypost import clock, errors
 from waypost.access.key import make_node_secret
 from waypost.access.model import NodeCredential, Permission
 from waypost.ids import new_id
+from waypost.limit.model import NODE_CREDENTIALS
 from waypost.node.model import NodeRecord, NodeState
 from waypost.route.decision import parse_allowance
 from waypost.route.selector import SelectorError
 from waypost.tenancy.decision import checked_name
+from waypost.tenancy.quota import require_quota
 
 
 class NewCredential(msgspec.Struct, forbid_unknown_fields=True):
@@ -79,6 +81,8 @@ async def create_credential(call: Call) -> Answer:
     tags, functions = _patterns(new.allowed_tags, "/allowed_tags"), _patterns(new.functions, "/functions")
 
     async def work(connection: Connection) -> Answer:
+        unit, default = tenancy(connection, call), call.services.default_limits
+        await require_quota(unit, NODE_CREDENTIALS, environment.organization_id, environment.id, default=default)
         client_id, secret, secret_hash = make_node_secret()
         credential = NodeCredential(
             new_id(), environment.id, client_id, name, tags, functions, call.principal.actor, clock.now()

@@ -7,19 +7,32 @@ from gateway.endpoint import ORG, PAGE, PROJECT, Call, Endpoint, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
 from gateway.page import page_of, paged
-from gateway.precondition import etag, tagged
-from gateway.v1.form import location
+from gateway.precondition import check_match, etag, tagged
+from gateway.v1.form import given, location
 from gateway.v1.view import ProjectView, page_view, project_view
+from jobs.platform import nudge
+from jobs.wake import EnvironmentClosed
 from storage.postgres.database import Connection
-from storage.postgres.tenancy.project import list_projects
+from storage.postgres.tenancy.project import list_projects, read_project
+from storage.postgres.tenancy.unit import PostgresTenancy
+from waypost import errors
 from waypost.access.model import Permission
-from waypost.tenancy import operation
+from waypost.tenancy import change, operation
+from waypost.tenancy.model import Project
 
 
 class NewProject(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     slug: str | None = None
     description: str = ""
+
+
+class ProjectChange(msgspec.Struct, forbid_unknown_fields=True):
+    """Whatever is left out stays."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    slug: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class ProjectPage(msgspec.Struct):
@@ -50,6 +63,7 @@ async def create_project(call: Call) -> Answer:
             slug=new.slug,
             description=new.description,
             request_id=call.exchange.request_id,
+            default_limits=call.services.default_limits,
         )
         headers = [location(organization.id, "projects", made.id), (b"etag", etag(made.row_version))]
         return ok(project_view(made), 201, headers)
@@ -77,8 +91,76 @@ async def read_projects(call: Call) -> Answer:
 
 
 @endpoint("GET", PROJECT, summary="One project", permission=Permission.VIEW_PROJECT, answer=ProjectView)
-async def read_project(call: Call) -> Answer:
-    return ok(project_view(call.project), headers=tagged(etag(call.project.row_version)))
+async def read_one_project(call: Call) -> Answer:
+    async with call.services.database.unit() as connection:
+        project = await read_project(connection, call.project.organization_id, call.project.id)  # not the cached one
+    if project is None:
+        raise errors.not_found("project")
+    return _answer(project)
 
 
-ENDPOINTS: list[Endpoint] = [create_project, read_projects, read_project]
+def _answer(project: Project, status: int = 200) -> Answer:
+    return ok(project_view(project), status, tagged(etag(project.row_version)))
+
+
+async def _locked(unit: PostgresTenancy, call: Call) -> Project:
+    """The project as it is, held until the commit; 404 when it is gone, 412 when it is not what was seen."""
+    project = await unit.lock_project(call.project.organization_id, call.project.id)
+    if project is None:
+        raise errors.not_found("project")
+    check_match(call.exchange, etag(project.row_version))
+    return project
+
+
+@endpoint(
+    "PATCH",
+    PROJECT,
+    summary="Change a project's name, slug or description",
+    permission=Permission.MANAGE_PROJECT,
+    body=ProjectChange,
+    answer=ProjectView,
+    matched=True,
+    example={"description": "Thumbnails, previews, watermarks"},
+)
+async def patch_project(call: Call) -> Answer:
+    asked = await call.read(ProjectChange)
+    async with call.services.database.unit() as connection:
+        unit = tenancy(connection, call)
+        changed = await change.change_project(
+            unit,
+            await _locked(unit, call),
+            actor=call.principal.actor,
+            name=given(asked.name),
+            slug=given(asked.slug),
+            description=given(asked.description),
+            request_id=call.exchange.request_id,
+        )
+    call.services.tenancy_changed(changed.id)
+    return _answer(changed)
+
+
+@endpoint(
+    "DELETE",
+    PROJECT,
+    summary="Delete a project with everything in it; it is gone when its last environment is",
+    permission=Permission.MANAGE_PROJECT,
+    answer=ProjectView,
+    status=202,
+    matched=True,
+)
+async def delete_project(call: Call) -> Answer:
+    """Takes no new environment from now on. Asked again while it is deleted, it answers the same."""
+    async with call.services.database.unit() as connection:
+        unit = tenancy(connection, call)
+        doomed, _ = await change.delete_project(
+            unit, await _locked(unit, call), actor=call.principal.actor, request_id=call.exchange.request_id
+        )
+        environments = await unit.environments_of(doomed.id)
+    nudge(call.services.valkey)
+    call.services.tenancy_changed(doomed.id)
+    for environment in environments:
+        call.services.tell_environment(environment.id, EnvironmentClosed())
+    return _answer(doomed, 202)
+
+
+ENDPOINTS: list[Endpoint] = [create_project, read_projects, read_one_project, patch_project, delete_project]

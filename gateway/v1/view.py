@@ -17,9 +17,10 @@ from waypost.job.decision import NodeCounts
 from waypost.job.model import JobSpec, JobState, Policy
 from waypost.job.record import AttemptRecord, JobRecord
 from waypost.job.specification import parse_policy
+from waypost.limit.model import Level, Limits, Source
 from waypost.node.model import NodeRecord
 from waypost.route.selector import tag_text
-from waypost.tenancy.model import Environment, EnvironmentStep, Organization, Project
+from waypost.tenancy.model import Environment, EnvironmentStep, Organization, Project, Setting
 
 NULL = Raw(b"null")
 
@@ -251,6 +252,9 @@ class OrganizationView(Struct, frozen=True):
     id: UUID
     slug: str
     name: str
+    settings: dict[str, Setting]
+    limits: dict[str, int]  # in force: the organization's own, and the most for each of its environments
+    limit_sources: dict[str, Source]
     created_at: datetime
     updated_at: datetime
     admin_key: str | UnsetType = UNSET  # once, when it is created
@@ -262,6 +266,7 @@ class ProjectView(Struct, frozen=True):
     slug: str
     name: str
     description: str
+    status: str
     created_at: datetime
     updated_at: datetime
 
@@ -278,7 +283,8 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     status: str
     status_reason: str | None
     steps: list[EnvironmentStep] | UnsetType = UNSET  # of one environment; lists leave them out
-    limits: dict[str, int]
+    limits: dict[str, int]  # in force
+    limit_sources: dict[str, Source]
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -332,21 +338,27 @@ class NodeView(Struct, frozen=True, kw_only=True):
     version: str | None
 
 
-def organization_view(organization: Organization, admin_key: str | UnsetType = UNSET) -> OrganizationView:
+def organization_view(
+    organization: Organization, limits: Limits, admin_key: str | UnsetType = UNSET
+) -> OrganizationView:
+    """`limits` are those in force."""
     o = organization
-    return OrganizationView(o.id, o.slug, o.name, o.created_at, o.updated_at, admin_key)
+    return OrganizationView(o.id, o.slug, o.name, o.settings, *limits.at(None), o.created_at, o.updated_at, admin_key)
 
 
 def project_view(project: Project) -> ProjectView:
     p = project
-    return ProjectView(p.id, p.organization_id, p.slug, p.name, p.description, p.created_at, p.updated_at)
+    return ProjectView(
+        p.id, p.organization_id, p.slug, p.name, p.description, p.status.value, p.created_at, p.updated_at
+    )
 
 
 def environment_view(
-    environment: Environment, limits: dict[str, int], steps: list[EnvironmentStep] | None = None
+    environment: Environment, limits: Limits, steps: list[EnvironmentStep] | None = None
 ) -> EnvironmentView:
-    """`limits` are those in force, defaults included."""
+    """`limits` are those in force."""
     e = environment
+    values, sources = limits.at(Level.ENVIRONMENT)
     return EnvironmentView(
         id=e.id,
         organization_id=e.organization_id,
@@ -359,7 +371,8 @@ def environment_view(
         status=e.status.value,
         status_reason=e.status_reason,
         steps=UNSET if steps is None else steps,
-        limits=limits,
+        limits=values,
+        limit_sources=sources,
         created_by=e.created_by,
         created_at=e.created_at,
         updated_at=e.updated_at,

@@ -45,6 +45,13 @@ class Emptied(msgspec.Struct, frozen=True):
     more: bool
 
 
+class Measured(msgspec.Struct, frozen=True):
+    """What a bucket holds."""
+
+    objects: int
+    bytes: int
+
+
 class ObjectAdmin:
     """S3 and IAM at one endpoint."""
 
@@ -59,6 +66,10 @@ class ObjectAdmin:
     async def make_key(self, environment_id: UUID) -> S3Credentials:
         """The environment's user with its policy and one fresh key; keys that it had before stop working."""
         return await self._run(self._make_key, environment_id)
+
+    async def measure_bucket(self, environment_id: UUID) -> Measured | None:
+        """How much the bucket holds; None when there is no such bucket."""
+        return await self._run(self._measure_bucket, bucket_name(environment_id))
 
     async def empty_bucket(self, environment_id: UUID) -> Emptied:
         """Delete up to a thousand objects of the bucket; answers what that was, and whether there may be more."""
@@ -120,6 +131,16 @@ class ObjectAdmin:
         iam.put_user_policy(UserName=user, PolicyName=POLICY_NAME, PolicyDocument=policy(environment_id))
         made = iam.create_access_key(UserName=user)["AccessKey"]
         return S3Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+
+    def _measure_bucket(self, bucket: str) -> Measured | None:
+        s3, objects, size = self._client("s3"), 0, 0
+        try:
+            for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                found = page.get("Contents", [])
+                objects, size = objects + len(found), size + sum(one["Size"] for one in found)
+        except s3.exceptions.NoSuchBucket:
+            return None
+        return Measured(objects, size)
 
     def _empty_bucket(self, bucket: str) -> Emptied:
         s3 = self._client("s3")

@@ -7,13 +7,19 @@ bidirectional controls, zero-width and unassigned characters.
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 from waypost import errors
+from waypost.tenancy.model import Setting
 
 SLUG = re.compile(r"[a-z][a-z0-9-]{0,21}")
 MAX_SLUG_CHARACTERS = 22
 MAX_NAME_CHARACTERS = 100
 MAX_DESCRIPTION_CHARACTERS = 2_000
+SETTING_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+MAX_SETTINGS = 64
+MAX_SETTING_CHARACTERS = 1_000
+MAX_SETTING_NUMBER = 2**53 - 1  # what every JSON reader keeps exactly
 
 # Control, format (bidirectional, zero-width, joiners), surrogate, private, unassigned; line and paragraph separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -69,6 +75,22 @@ def checked_description(text: str) -> str:
             "/description",
         )
     return kept
+
+
+def checked_settings(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """An organization's own settings; raises 422 `invalid_setting` at the first one that cannot be kept."""
+    for name, value in settings.items():
+        path = f"/settings/{name.replace('~', '~0').replace('/', '~1')}"
+        if not SETTING_NAME.fullmatch(name):
+            raise errors.invalid("invalid_setting", f"A setting's name matches ^{SETTING_NAME.pattern}$.", path)
+        if isinstance(value, str) and (len(value) > MAX_SETTING_CHARACTERS or not is_seen(value)):
+            detail = f"A setting's text has at most {MAX_SETTING_CHARACTERS} characters that can be seen."
+            raise errors.invalid("invalid_setting", detail, path)
+        if isinstance(value, int) and abs(value) > MAX_SETTING_NUMBER:
+            raise errors.invalid("invalid_setting", f"A number is between ±{MAX_SETTING_NUMBER}.", path)
+    if len(settings) > MAX_SETTINGS:
+        raise errors.invalid("invalid_setting", f"There are at most {MAX_SETTINGS} settings.", "/settings")
+    return dict(settings)
 
 
 def checked_slug(slug: str | None, name: str) -> str:

@@ -4,14 +4,17 @@ Each runs inside the caller's unit of work and writes its audit entry there (dec
 `create_environment` the caller may send the hint for its job; if not, the sweeper does.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
 from waypost import clock, errors, ids
 from waypost.access import key as access_key
 from waypost.access.model import ApiKey, Role
+from waypost.limit.model import ENVIRONMENTS, PROJECTS
 from waypost.secret import DataKey, KeyEncryptionKey
-from waypost.tenancy.decision import checked_name, checked_slug
+from waypost.tenancy.change import require_active
+from waypost.tenancy.decision import checked_description, checked_name, checked_slug
 from waypost.tenancy.model import (
     BACKENDS,
     PROVISION,
@@ -24,6 +27,7 @@ from waypost.tenancy.model import (
     Status,
 )
 from waypost.tenancy.port import TenancyUnit
+from waypost.tenancy.quota import BUILT_IN, require_quota
 
 
 async def create_organization(
@@ -56,11 +60,13 @@ async def create_project(
     slug: str | None = None,
     description: str = "",
     request_id: str | None = None,
+    default_limits: Mapping[str, int] = BUILT_IN,
 ) -> Project:
-    """Raises 422 for a bad name or slug, 409 `slug_taken` (unique in the organization)."""
-    name = checked_name(name)
+    """Raises 422 for a bad text; 409 `slug_taken` (unique in the organization), `quota_exceeded`."""
+    name, description = checked_name(name), checked_description(description)
     now = clock.now()
     project = Project(ids.new_id(), organization_id, checked_slug(slug, name), name, description, now, now)
+    await require_quota(unit, PROJECTS, organization_id, default=default_limits)
     await unit.add_project(project)
     await unit.add_audit(
         AuditEntry(
@@ -87,10 +93,12 @@ async def create_environment(
     posture: Posture = Posture.DEV,
     backend: str = "postgres",
     request_id: str | None = None,
+    default_limits: Mapping[str, int] = BUILT_IN,
 ) -> tuple[Environment, UUID]:
     """The environment in state `provisioning`, and the id of the platform job that will make it ready.
 
-    Raises 422 for a bad name, slug or backend, 409 `slug_taken` (unique among the organization's live environments).
+    Raises 422 for a bad name, slug or backend, 409 `slug_taken` (unique among the organization's live environments),
+    `project_deleting`, `quota_exceeded`; 404 when the project is gone.
     """
     name = checked_name(name)
     if backend not in BACKENDS:
@@ -114,12 +122,25 @@ async def create_environment(
         updated_at=now,
     )
     job_id = ids.new_id()
+    await _room_for(unit, environment, default_limits)
     await unit.add_environment(environment, PROVISION_STEPS)
     wrapped = kek.wrap(f"env:{environment.id}:data_key", DataKey.generate())
     await unit.add_wrapped_key(environment.id, wrapped, kek.id)
     await unit.add_platform_job(job_id, PROVISION, environment.id, environment.id)
     await unit.add_audit(_about_environment(environment, "environment.create", actor, request_id))
     return environment, job_id
+
+
+async def _room_for(unit: TenancyUnit, environment: Environment, default_limits: Mapping[str, int]) -> None:
+    """Hold organization and project while the environment is added. Whose slug is taken hears that first, so that of
+    two who make the same environment at once the second learns of the first even at the limit."""
+    await unit.lock_organization(environment.organization_id)
+    project = await unit.lock_project(environment.organization_id, environment.project_id)
+    if project is None:
+        raise errors.not_found("project")
+    require_active(project)
+    await unit.require_free_slug(environment)
+    await require_quota(unit, ENVIRONMENTS, environment.organization_id, default=default_limits)
 
 
 def _about_environment(environment: Environment, action: str, actor: str, request_id: str | None) -> AuditEntry:

@@ -20,6 +20,9 @@ class TenancyUnit(Protocol):
     async def add_environment(self, environment: Environment, steps: Sequence[str]) -> None:
         """The record and its pending steps."""
 
+    async def require_free_slug(self, environment: Environment) -> None:
+        """Raises 409 `slug_taken` when a live environment of the organization has its slug."""
+
     async def lock_organization(self, organization_id: UUID) -> Organization | None:
         """The organization as it is, held until the commit. Locks are taken from the root down."""
 

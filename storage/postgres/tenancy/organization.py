@@ -22,6 +22,7 @@ _UPDATE = f"""
 update control.organization set slug = $3, name = $4, settings = $5, row_version = row_version + 1, updated_at = now()
 where id = $1 and row_version = $2 returning {_COLUMNS}
 """  # noqa: S608 - constants only
+_LIMITS = "select limits from control.organization where id = any ($1::uuid[])"
 _SET_LIMITS = f"""
 update control.organization set limits = $2, row_version = row_version + 1, updated_at = now()
 where id = $1 returning {_COLUMNS}
@@ -69,6 +70,12 @@ async def update_organization(connection: Connection, changed: Organization) -> 
     settings = msgspec.json.encode(c.settings).decode()
     row = await connection.fetchrow(_UPDATE, c.id, c.row_version, c.slug, c.name, settings)
     return None if row is None else _organization(row)
+
+
+async def read_limits(connection: Connection, organization_ids: Collection[UUID]) -> list[dict[str, int]]:
+    """What an operator set for each of these organizations."""
+    rows = await connection.fetch(_LIMITS, list(organization_ids))
+    return [msgspec.json.decode(row["limits"], type=dict[str, int]) for row in rows]
 
 
 async def set_limits(connection: Connection, organization_id: UUID, limits: Mapping[str, int]) -> Organization | None:

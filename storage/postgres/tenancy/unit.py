@@ -48,6 +48,10 @@ class PostgresTenancy:
         if not await insert_environment(self._connection, environment, steps):
             raise await self._environment_taken(environment)
 
+    async def require_free_slug(self, environment: Environment) -> None:
+        if await find_slug(self._connection, environment.organization_id, environment.slug) is not None:
+            raise await self._environment_taken(environment)
+
     async def lock_organization(self, organization_id: UUID) -> Organization | None:
         return await lock_organization(self._connection, organization_id)
 
