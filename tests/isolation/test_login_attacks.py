@@ -99,7 +99,6 @@ select pg_rotate_logfile()
 select pg_stat_reset()
 create extension dblink
 create extension postgres_fdw
-create language plperl
 create schema mine
 create table mine (x int)
 create table control.mine (x int)
@@ -205,7 +204,7 @@ async def test_what_is_accepted_changes_nothing(own: Any, tenants: tuple[Tenant,
 
 async def test_statistics_of_row_secured_tables_are_not_shown(own: Any, platform: Any) -> None:
     """Most common values and histograms of the ledger would hold other environments' labels and functions."""
-    admin = await asyncpg.connect(platform.database_url("waypost_owner"))
+    admin = await asyncpg.connect(platform.database_url("postgres"))
     await admin.execute("analyze control.route; analyze control.job_label")
     assert await admin.fetchval("select count(*) from pg_stats where tablename = 'route'") > 0
     await admin.close()
@@ -327,7 +326,7 @@ PROCESS_CASES = [
     (role, attack)
     for role in (*PROCESS_ROLES, "waypost_provisioner", "waypost_auditor")
     for attack in (*PROCESS_ATTACKS, *OWN_LIMITS[role])
-    if not attack.startswith(_DUTIES.get(role, ("-",)))
+    if not attack.startswith(_DUTIES.get(role, ("-",))) and attack != f"set role {role}"
 ]
 
 

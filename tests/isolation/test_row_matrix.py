@@ -111,8 +111,10 @@ async def test_all_that_environments_may_read_is_row_secured(closed: ClosedGroun
         select c.relname, c.relkind, c.relrowsecurity and c.relforcerowsecurity as secured, a.attname
         from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
         where c.relnamespace = 'control'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
-            and case when c.relkind = 'S' then has_sequence_privilege('waypost_environment', c.oid, 'select, usage, update')
-                else has_column_privilege('waypost_environment', c.oid, a.attnum, 'select, insert, update, references') end
+            and case when c.relkind = 'S'
+                then has_sequence_privilege('waypost_environment', c.oid, 'select, usage, update')
+                else has_column_privilege('waypost_environment', c.oid, a.attnum, 'select, insert, update, references')
+            end
         """
     )
     open_ = {(row["relname"], row["attname"]) for row in readable if not row["secured"]}
@@ -143,8 +145,8 @@ async def test_functions_that_run_as_their_owner_look_nowhere_else(closed: Close
     """Their search path is fixed, a temporary schema last, and only the worker may call them."""
     functions = await closed.admin.fetch(
         """
-        select p.oid::regprocedure::text as name, p.proconfig, has_function_privilege('waypost_environment', p.oid, 'execute')
-            or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) where grantee = 0) as open
+        select p.oid::regprocedure::text as name, p.proconfig,
+            has_function_privilege('waypost_environment', p.oid, 'execute') as open
         from pg_proc p where p.prosecdef and p.pronamespace = 'control'::regnamespace
         """
     )
