@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-TRANSITIONAL = frozenset({"provisioning", "suspending", "resuming", "deleting"})
+_ENDS = frozenset({"failed", "deleted"})
+_UNDER_WAY = frozenset({"provisioning", "deleting"})
 
 
 class Organization(msgspec.Struct, kw_only=True):
@@ -18,15 +19,17 @@ class Organization(msgspec.Struct, kw_only=True):
     id: str
     slug: str
     name: str
+    settings: dict[str, Any] = {}  # names and values that mean something to the organization only
+    limits: dict[str, int] = {}  # in force
+    limit_sources: dict[str, str] = {}  # where each comes from
     admin_key: str | None = None
-    limits: dict[str, int] | None = None
     created_at: datetime | None = None
     updated_at: datetime | None = None
     etag: str | None = None
 
 
 class Project(msgspec.Struct, kw_only=True):
-    """A project: environments that belong together, with their drafts and versions."""
+    """A project: environments that belong together. `status` is active or deleting."""
 
     id: str
     slug: str
@@ -38,15 +41,24 @@ class Project(msgspec.Struct, kw_only=True):
     status: str | None = None
     etag: str | None = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is not being deleted."""
+        return self.status != "deleting"
+
 
 class EnvironmentStep(msgspec.Struct, kw_only=True):
-    """One step of provisioning, suspending, resuming or deleting. `state` is pending, running, done or failed."""
+    """One step of what is done to an environment, or was done last; `phase` is provision, suspend, resume or delete.
+
+    `state` is pending, running, done or failed.
+    """
 
     name: str
     state: str
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
+    phase: str | None = None
 
 
 class Environment(msgspec.Struct, kw_only=True):
@@ -61,7 +73,8 @@ class Environment(msgspec.Struct, kw_only=True):
     status: str | None = None
     status_reason: str | None = None
     steps: list[EnvironmentStep] | None = None
-    limits: dict[str, Any] | None = None
+    limits: dict[str, int] = {}  # in force
+    limit_sources: dict[str, str] = {}  # where each comes from
     organization_id: str | None = None
     project_id: str | None = None
     created_by: str | None = None
@@ -71,8 +84,11 @@ class Environment(msgspec.Struct, kw_only=True):
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is being done to it at the moment."""
-        return self.status not in TRANSITIONAL
+        """Whether nothing is being done to it. Suspending and resuming change the status first and do the rest then."""
+        if self.status in _ENDS:
+            return True
+        busy = any(step.state in ("pending", "running") for step in self.steps or ())
+        return self.status not in _UNDER_WAY and not busy
 
 
 class Key(msgspec.Struct, kw_only=True):

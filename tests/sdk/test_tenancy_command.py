@@ -98,6 +98,12 @@ def test_the_tree_is_made_read_listed_and_changed(waypost):
     assert ok(waypost("env", "update", "dev", "--name", "Development", **in_project))["name"] == "Development"
     assert ok(waypost("project", "update", "images", "--name", "Pictures", **as_org))["name"] == "Pictures"
     assert ok(waypost("org", "update", "--name", "Harbour", **as_org))["name"] == "Harbour"
+    ok(waypost("org", "update", "--setting", "cost_centre=4711", "--setting", "city=Turku", **as_org))
+    assert ok(waypost("org", "update", "--setting", "city=", **as_org))["settings"] == {"cost_centre": "4711"}
+    limited = ok(waypost("env", "update", "dev", "--limit", "waiting_jobs=10", **in_project))
+    assert (limited["limits"]["waiting_jobs"], limited["limit_sources"]["waiting_jobs"]) == (10, "environment")
+    back = ok(waypost("env", "update", "dev", "--limit", "waiting_jobs=default", **in_project))
+    assert back["limit_sources"]["waiting_jobs"] != "environment"
 
 
 def test_waiting_tells_each_step_as_it_is_done(waypost):
@@ -139,7 +145,11 @@ def test_a_project_goes_with_its_environments(waypost):
     slug = name("p")
     ok(waypost("project", "create", "--name", slug, "--slug", slug))
     assert waypost("project", "delete", slug).code == 2
-    assert waypost("project", "delete", slug, "--yes").code == 0
+    ok(waypost("env", "create", "--name", "inner", "--project", slug, "--wait"))
+    gone = waypost("project", "delete", slug, "--yes", "--wait", "--timeout", "60")
+    assert (gone.code, gone.err) == (0, f"deleted {slug}\n")
+    assert waypost("env", "get", "inner", "--project", slug).code == 7
+    assert waypost("project", "get", slug).code == 7
 
 
 @pytest.mark.parametrize("wide", [(), ("--org-wide",)])

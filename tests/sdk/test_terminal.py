@@ -97,18 +97,18 @@ def rows(terminal: Terminal) -> list[list[str]]:
 
 
 def test_whoami_explains_each_permission_in_a_table(terminal, platform):
-    """Who speaks, its roles, and for each of the eight permissions whether and why."""
+    """Who speaks, its roles, which of them counts, and for each of the eight permissions whether and why."""
     shown = terminal("whoami")
     assert shown.end() == 0
     table = rows(shown)
     place = platform.environment
-    assert f"IN {place}" in shown.text
+    assert f"In {place} counts: role org_admin in organization" in shown.text
     permissions = [row for row in table if row[0] in ("✔", "✘")]
     assert [row[1] for row in permissions] == [
         "ViewOrg", "ManageOrgMemberships", "ViewProject", "ManageProject", "OperateProject",
         "ViewEnvironment", "ManageEnvironment", "OperateEnvironment",
     ]  # fmt: skip
-    assert all("org_admin in organization" in row[2] for row in permissions)
+    assert all(row[2] == "that includes it" for row in permissions)
 
 
 def test_env_create_shows_its_steps_and_asks_before_it_deletes(terminal):

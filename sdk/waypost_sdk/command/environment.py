@@ -74,7 +74,9 @@ def update(
     name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
     slug: Annotated[str | None, typer.Option(help="Another name in paths; the old one leads nowhere.")] = None,
     posture: Annotated[str | None, _Posture] = None,
-    limit: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER; names as in `waypost env get`.")] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="NAME=NUMBER; NAME=default takes one back. Names: `waypost env get`.")
+    ] = None,
     if_match: IfMatch = None,
     org: Org = None,
     project: Project = None,
@@ -174,15 +176,19 @@ def _followed(
 
 
 def _exit_unless(environment: "Environment", status: str, *, wait: bool) -> None:
-    if wait and environment.status != status:
+    failed = any(one.state == "failed" for one in environment.steps or ())
+    if wait and (environment.status != status or failed):
         reason = f": {environment.status_reason}" if environment.status_reason else ""
         output.note(f"waypost: {environment.slug} is {environment.status}{reason}")
         raise typer.Exit(failure.OTHER)
 
 
-def _limits(texts: list[str] | None) -> dict[str, int] | None:
-    pairs = dict(text.partition("=")[::2] for text in texts or ())
-    wrong = next((text for text in texts or () if not text.partition("=")[2].isdigit()), None)
-    if wrong is not None:
-        raise UsageError(f"--limit is NAME=NUMBER, not {wrong!r}.")
-    return {name: int(value) for name, value in pairs.items()} or None
+def _limits(texts: list[str] | None) -> dict[str, int | None] | None:
+    """None for one that goes back to its default."""
+    found: dict[str, int | None] = {}
+    for text in texts or ():
+        name, _, value = text.partition("=")
+        if not value.isdigit() and value != "default":
+            raise UsageError(f"--limit is NAME=NUMBER or NAME=default, not {text!r}.")
+        found[name] = None if value == "default" else int(value)
+    return found or None

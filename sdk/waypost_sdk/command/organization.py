@@ -1,10 +1,11 @@
 """`waypost org`: organizations."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from waypost_sdk.command import output
+from waypost_sdk.command.failure import UsageError
 from waypost_sdk.command.session import IfMatch, connect
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
@@ -50,9 +51,26 @@ def update(
     org: _Given = None,
     name: Annotated[str | None, typer.Option(help="Another name for people.")] = None,
     slug: Annotated[str | None, typer.Option(help="Another name in paths; the old one leads nowhere.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of your own; NAME= takes one away, others stay.")
+    ] = None,
     if_match: IfMatch = None,
     as_json: output.Json = False,
 ) -> None:
     """Change an organization."""
     with connect(context) as client:
-        output.show_one(client.organizations.update(org, name=name, slug=slug, if_match=if_match), as_json=as_json)
+        settings = None
+        if setting:
+            seen = client.organizations.get(org)
+            settings, if_match = _merged(seen.settings, setting), if_match or seen.etag
+        changed = client.organizations.update(org, name=name, slug=slug, settings=settings, if_match=if_match)
+        output.show_one(changed, as_json=as_json)
+
+
+def _merged(settings: dict[str, Any], texts: list[str]) -> dict[str, Any]:
+    """Settings as they are to be: the platform replaces them as a whole."""
+    wrong = next((text for text in texts if "=" not in text), None)
+    if wrong is not None:
+        raise UsageError(f"--setting is NAME=VALUE, not {wrong!r}.")
+    given = dict(text.split("=", 1) for text in texts)
+    return {name: value for name, value in {**settings, **given}.items() if value != ""}

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from waypost_sdk.command import output
-from waypost_sdk.command.session import IfMatch, Org, Yes, confirm, connect
+from waypost_sdk.command.session import IfMatch, Org, Timeout, Yes, confirm, connect
 
 app = typer.Typer(help="Projects.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ _COLUMNS: tuple[output.Column, ...] = (
     ("NAME", lambda project: project.name),
     ("ID", lambda project: project.id),
     ("DESCRIPTION", lambda project: project.description),
+    ("STATUS", lambda project: project.status),
     ("AGE", lambda project: output.age(project.created_at)),
 )
 
@@ -72,6 +73,8 @@ def update(
 def delete(
     context: typer.Context,
     project: Annotated[str, typer.Argument(help="Id or slug.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is gone.")] = False,
+    timeout: Timeout = None,
     org: Org = None,
     if_match: IfMatch = None,
     yes: Yes = False,
@@ -81,4 +84,7 @@ def delete(
         found = client.projects.get(project, org=org)
         confirm(f"The project {found.slug} ({found.name}) and all of its environments will go.", found.slug, yes=yes)
         client.projects.delete(found.id, org=org, if_match=if_match)
-    output.note(f"deleting {found.slug}")
+        if wait:
+            with output.waiting(f"deleting {found.slug}"):
+                client.projects.wait_until_deleted(found.id, timeout, org=org)
+    output.note(f"{'deleted' if wait else 'deleting'} {found.slug}")

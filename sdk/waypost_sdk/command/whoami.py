@@ -10,7 +10,7 @@ from waypost_sdk.command.session import connect
 
 if TYPE_CHECKING:
     from waypost_sdk.http.client import Client
-    from waypost_sdk.tenancy import WhoAmI
+    from waypost_sdk.tenancy import Allowed, Place, WhoAmI
 
 
 def whoami(
@@ -62,11 +62,18 @@ def _show(found: "WhoAmI", place: str | None) -> None:
     if found.place is None:
         console.print("Name a place to see what it may do there: waypost whoami org/project/environment")
         return
+    console.print(f"\nIn [bold]{place or found.home}[/] counts: {found.place.because}", highlight=False)
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    table.add_column("")
-    table.add_column(f"IN {place or found.home}", no_wrap=True)
-    table.add_column("WHY", overflow="fold")
+    for title in ("", "PERMISSION", "WHY"):
+        table.add_column(title, overflow="fold", no_wrap=title == "PERMISSION")
     for entry in found.permissions:
         mark = "[green]✔[/]" if entry.allowed else "[red]✘[/]"
-        table.add_row(mark, entry.permission, entry.reason, style="" if entry.allowed else "dim")
+        table.add_row(mark, entry.permission, _why(entry, found.place), style="" if entry.allowed else "dim")
     console.print(table)
+
+
+def _why(entry: "Allowed", place: "Place") -> str:
+    """The reason, without the part that was said for all of them."""
+    if entry.reason == place.because:
+        return "that includes it" if entry.allowed else "that does not include it"
+    return entry.reason.removeprefix(f"{place.because}: ")

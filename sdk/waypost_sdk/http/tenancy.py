@@ -1,7 +1,8 @@
 """Organizations, projects and environments (native contract §2)."""
 
 import time
-from typing import Generic
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
 
 from waypost_sdk.errors import ConflictError, NotFoundError, WaitTimeoutError
 from waypost_sdk.http.plan import Item, Plan, Sleep, Stream, collect
@@ -10,6 +11,8 @@ from waypost_sdk.tenancy import Environment, Organization, Project
 
 POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 1.0
+
+Thing = TypeVar("Thing", Environment, Project)
 
 
 class Organizations(Resource[M], Generic[M]):
@@ -34,10 +37,16 @@ class Organizations(Resource[M], Generic[M]):
 
     @operation
     def update(
-        self, org: str | None = None, *, name: str | None = None, slug: str | None = None, if_match: str | None = None
+        self,
+        org: str | None = None,
+        *,
+        name: str | None = None,
+        slug: str | None = None,
+        settings: Mapping[str, str | int | float | bool] | None = None,
+        if_match: str | None = None,
     ) -> Plan[Organization]:
-        """Change what is given. With `if_match`, only what you have seen: else ConflictError."""
-        answer = yield from self._patch(self._scope.org(org), given(name=name, slug=slug), if_match)
+        """Change what is given, `settings` as a whole. With `if_match`, only what you have seen: else ConflictError."""
+        answer = yield from self._patch(self._scope.org(org), given(name=name, slug=slug, settings=settings), if_match)
         return tagged(answer, Organization)
 
 
@@ -86,8 +95,15 @@ class Projects(Resource[M], Generic[M]):
 
     @operation
     def delete(self, project: str, *, org: str | None = None, if_match: str | None = None) -> Plan[None]:
-        """Delete it with all of its environments; they go in the background."""
+        """Delete it with all of its environments; they go in the background: see `wait_until_deleted`."""
         yield from self._delete(self._scope.project(org, project), if_match)
+
+    @operation
+    def wait_until_deleted(
+        self, project: str, timeout_seconds: float | None = None, *, org: str | None = None
+    ) -> Plan[None]:
+        """Return once it is gone, with all of its environments. Raises WaitTimeoutError."""
+        yield from collect(_watched(self, self._scope.project(org, project), timeout_seconds, Project, there=False))
 
 
 class Environments(Resource[M], Generic[M]):
@@ -131,12 +147,12 @@ class Environments(Resource[M], Generic[M]):
         name: str | None = None,
         slug: str | None = None,
         posture: str | None = None,
-        limits: dict[str, int] | None = None,
+        limits: Mapping[str, int | None] | None = None,
         org: str | None = None,
         project: str | None = None,
         if_match: str | None = None,
     ) -> Plan[Environment]:
-        """Change what is given."""
+        """Change what is given; of `limits` those that are named, and None takes one back to the organization's."""
         body = given(name=name, slug=slug, posture=posture, limits=limits)
         answer = yield from self._patch(self._path(environment, org, project), body, if_match)
         return tagged(answer, Environment)
@@ -175,7 +191,7 @@ class Environments(Resource[M], Generic[M]):
         project: str | None = None,
     ) -> Plan[Environment]:
         """The environment once nothing is being done to it any more: look at its `status`. Raises WaitTimeoutError."""
-        seen = yield from collect(self._watch(self._path(environment, org, project), timeout_seconds))
+        seen = yield from collect(_watched(self, self._path(environment, org, project), timeout_seconds, Environment))
         return seen[-1]
 
     @operation
@@ -188,11 +204,9 @@ class Environments(Resource[M], Generic[M]):
         project: str | None = None,
     ) -> Plan[None]:
         """Return once it is gone. Raises WaitTimeoutError, ConflictError when deleting it came to a stop."""
-        try:
-            seen = yield from collect(self._watch(self._path(environment, org, project), timeout_seconds))
-        except NotFoundError:
-            return
-        if seen[-1].settled and seen[-1].status != "deleted":
+        path = self._path(environment, org, project)
+        seen = yield from collect(_watched(self, path, timeout_seconds, Environment, there=False))
+        if seen and seen[-1].settled and seen[-1].status != "deleted":
             detail = seen[-1].status_reason or f"it is {seen[-1].status}"
             raise ConflictError("not_deleted", f"The environment {environment} was not deleted: {detail}.")
 
@@ -209,31 +223,35 @@ class Environments(Resource[M], Generic[M]):
 
         Raises WaitTimeoutError after `timeout_seconds` (None: never).
         """
-        return self._watch(self._path(environment, org, project), timeout_seconds)
-
-    def _watch(self, path: str, timeout_seconds: float | None) -> Stream[Environment]:
-        end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-        last: Environment | None = None
-        pause = POLL_SECONDS
-        while True:
-            try:
-                answer = yield from self._get(path)
-            except NotFoundError:
-                if last is None:
-                    raise
-                return
-            found = tagged(answer, Environment)
-            if found != last:
-                last, pause = found, POLL_SECONDS
-                yield Item(found)
-            if found.settled:
-                return
-            left = LONGEST_POLL_SECONDS if end is None else end - time.monotonic()
-            if left <= 0:
-                detail = f"{found.slug} is still {found.status} after {timeout_seconds} s; it goes on."
-                raise WaitTimeoutError("wait_timeout", detail)
-            yield Sleep(min(pause, left))
-            pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
+        return _watched(self, self._path(environment, org, project), timeout_seconds, Environment)
 
     def _path(self, environment: str | None, org: str | None, project: str | None) -> str:
         return f"{self._scope.project(org, project)}/environments/{segment(environment or self._scope.part(2))}"
+
+
+def _watched(
+    resource: Resource[Any], path: str, timeout_seconds: float | None, kind: type[Thing], *, there: bool = True
+) -> Stream[Thing]:
+    """It at every change, until it is settled or gone."""
+    end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    last: Thing | None = None
+    pause = POLL_SECONDS
+    while True:
+        try:
+            answer = yield from resource._get(path)  # noqa: SLF001 -- a part of the resources of this module
+        except NotFoundError:
+            if last is None and there:
+                raise
+            return
+        found = tagged(answer, kind)
+        if found != last:
+            last, pause = found, POLL_SECONDS
+            yield Item(found)
+        if found.settled:
+            return
+        left = LONGEST_POLL_SECONDS if end is None else end - time.monotonic()
+        if left <= 0:
+            detail = f"{found.slug} is still {found.status} after {timeout_seconds} s; it goes on."
+            raise WaitTimeoutError("wait_timeout", detail)
+        yield Sleep(min(pause, left))
+        pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
