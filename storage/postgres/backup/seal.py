@@ -43,7 +43,8 @@ async def last_seals(owner_url: str) -> LastSeals:
 
 async def copy_again(owner_url: str, keys: set[str]) -> None:
     """Let the sealer copy what `keys`, those of the restored bucket, do not hold."""
-    present = [int(key.removeprefix(prefix)) for prefix in (_BATCH, _ANCHOR) for key in keys if key.startswith(prefix)]
+    numbers = (key.removeprefix(prefix) for prefix in (_BATCH, _ANCHOR) for key in keys if key.startswith(prefix))
+    present = [int(number) for number in numbers if number.isdigit()]
     connection = await asyncpg.connect(owner_url)
     try:
         await connection.execute("delete from control.audit_stored where number <> all ($1::bigint[])", present)
