@@ -21,7 +21,8 @@ from waypost import document, errors
 from waypost.access.decision import organization_where, require
 from waypost.access.model import Permission, Principal
 from waypost.ids import parse_id
-from waypost.tenancy.model import Environment, Project
+from waypost.job.decision import not_taking
+from waypost.tenancy.model import Environment, Project, Status
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -170,7 +171,17 @@ async def admit(services: "Services", declared: Endpoint, exchange: Exchange, pa
     place = await find_place(services, principal, parameters, declared.permission)
     exchange.scope = place.scope
     require(principal, declared.permission, place.scope)
+    refuse_closing(declared, place)
     return Call(services, exchange, parameters, principal, place, query)
+
+
+def refuse_closing(declared: Endpoint, place: Place) -> None:
+    """Raises 409 `environment_not_ready` for a change in an environment that is being deleted: it could outlive it."""
+    environment = place.environment
+    if environment is None or environment.status is not Status.DELETING:
+        return
+    if declared.method != "GET" and declared.path != E:
+        raise not_taking(environment.status)
 
 
 async def find_place(

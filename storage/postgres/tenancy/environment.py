@@ -59,8 +59,8 @@ where e.id = $1 order by s.ordinal
 # A step that is done stays done; an earlier start stays its start.
 _STEP = """
 update control.environment_step set state = $3, error = $4,
-    started_at = case when $3 = 'running' then coalesce(started_at, now()) else started_at end,
-    finished_at = case when $3 in ('done', 'failed') then now() end
+    started_at = case when $3 = 'running' then coalesce(started_at, clock_timestamp()) else started_at end,
+    finished_at = case when $3 in ('done', 'failed') then clock_timestamp() end
 where environment_id = $1 and phase = $5 and name = $2 and state <> 'done'
 """
 _BEGIN_PHASE = """
