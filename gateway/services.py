@@ -197,6 +197,8 @@ class Services:
             self.places.forget(message.environment_id)
             self.allowances.clear()
             self.environment_keys.forget(message.environment_id)
+            self.objects.forget(message.environment_id)
+            self.ledger.forget_routes(message.environment_id)
 
     def _forget(self) -> None:
         """Messages may have been missed: believe nothing that was cached."""

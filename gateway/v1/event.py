@@ -109,7 +109,9 @@ class Stream:
             if self._job_id is None:
                 self._since = max(self._since, began - OVERLAP)
         except errors.WaypostError as error:
-            if not error.retryable:
+            if error.category is errors.Category.NOT_FOUND:
+                self._over = True  # the environment is gone
+            elif not error.retryable:
                 raise
 
     async def _states(self, changes: Iterable[StateChange]) -> None:
