@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
-import pytest
 
 from tests.isolation.closed_ground import ClosedGround
 from tests.isolation.statement import BUILT, texts
@@ -51,9 +50,15 @@ async def test_without_a_role_every_statement_is_refused(closed: ClosedGround) -
         for where, text in TEXTS:
             if where.startswith(_OWNERS):
                 continue
-            with pytest.raises(REFUSED):
-                await nobody.execute(f"explain (generic_plan) {text}")
-                pytest.fail(f"{where} was not refused")
+            assert await _is_refused(nobody, text), where
+
+
+async def _is_refused(connection: Any, text: str) -> bool:
+    try:
+        await connection.execute(f"explain (generic_plan) {text}")
+    except REFUSED:
+        return True
+    return False
 
 
 async def test_an_environment_asks_for_another_and_gets_nothing(closed: ClosedGround) -> None:
@@ -102,12 +107,12 @@ async def _known_ids(closed: ClosedGround, environment: UUID) -> dict[str, list[
 
 
 async def _choices(connection: Any, text: str, known: dict[str, list[Any]]) -> list[tuple[list[Any], list[Any]]]:
-    """Pairs of parameters: with known ids, and the same with ids that nobody has. None when the text cannot be asked."""
+    """Pairs of parameters: with known ids, and the same with ids that nobody has."""
     try:
         kinds = [kind.name for kind in (await connection.prepare(text)).get_parameters()]
     except REFUSED:
         return [([], [])]  # refused already: `_ask` says so again
-    stranger = {id: uuid4() for id in known["uuid"]} | {text: f"none-{text}" for text in known["text"]}
+    stranger = {known_id: uuid4() for known_id in known["uuid"]} | {text: f"none-{text}" for text in known["text"]}
     stranger |= {known["int4"][0]: 77_777}
     if not kinds:
         return [([], [])]
