@@ -1,7 +1,8 @@
 """Audit entries of people: of signing in, and of what they change about themselves.
 
 A person belongs to no organization, so an entry goes into the audit of each one where the person has a role. Refuses to
-keep an address that is nobody's: people type passwords there.
+keep an address that is nobody's: people type passwords there. Each refused proof is an entry of its own: the throttle
+bounds how many there are, and each has cost a hash.
 """
 
 import hashlib

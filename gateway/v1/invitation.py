@@ -28,6 +28,7 @@ from waypost.limit.model import MEMBERS
 from waypost.person import operation
 from waypost.person.decision import checked_password, checked_person_name, invitation_link
 from waypost.person.model import Invitation, Person
+from waypost.tenancy.model import ProjectStatus
 from waypost.tenancy.quota import require_quota
 
 INVITATIONS = ORG + "/invitations"
@@ -85,7 +86,7 @@ async def create_invitation(call: Call) -> Answer:
         if new.project is not None:
             reference = parse_id(new.project) or new.project
             project = await read_project(connection, organization.id, reference) if "\0" not in new.project else None
-            if project is None:
+            if project is None or project.status is not ProjectStatus.ACTIVE:
                 raise errors.invalid("unknown_project", "There is no such project in this organization.", "/project")
         unit, default = tenancy(connection, call), call.services.default_limits
         await require_quota(unit, MEMBERS, organization.id, default=default)
@@ -198,7 +199,8 @@ async def _prove(call: Call, invitation: Invitation, password: str) -> Person:
 async def _project_is_there(connection: Connection, invitation: Invitation) -> bool:
     if invitation.project_id is None:
         return True
-    return await read_project(connection, invitation.organization_id, invitation.project_id) is not None
+    project = await read_project(connection, invitation.organization_id, invitation.project_id)
+    return project is not None and project.status is ProjectStatus.ACTIVE
 
 
 ENDPOINTS: list[Endpoint] = [create_invitation, read_invitations, delete_invitation, accept_invitation]

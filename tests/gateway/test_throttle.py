@@ -1,0 +1,291 @@
+"""Guesses at passwords: slowed by account and by address, counted by all gateways together, never a lock-out."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from gateway.login import HASHING_THREADS, MAX_WAITING, Logins, Passwords
+from gateway.throttle import OwnAttempts, Throttle, account_key, address_key
+from infra.local.port import free_ports
+from storage.valkey.attempt import Attempts
+from storage.valkey.client import Valkey
+from tests.gateway.conftest import MakeGateway, OwnGateway
+from tests.gateway.sign_in_ground import PASSWORD, browser, csrf, fresh_address, make_someone, sign_in
+from waypost.access.model import Role
+from waypost.errors import WaypostError, unavailable
+from waypost.ids import new_id
+from waypost.person.model import ACCOUNT_PATIENCE, ADDRESS_PATIENCE, Patience
+
+WRONG = "wrong horse battery"
+
+
+@pytest.fixture(scope="session")
+async def valkey(platform: Any) -> AsyncIterator[Valkey]:
+    opened = await Valkey.open(platform.valkey_url("gateway"))
+    yield opened
+    await opened.close()
+
+
+async def guess(client: httpx.AsyncClient, email: str, password: str = WRONG) -> httpx.Response:
+    return await client.post("/v1/sessions", json={"email": email, "password": password})
+
+
+async def wait_over(valkey: Valkey, key: str) -> None:
+    """Let the time pass that this key has to wait."""
+    await valkey.execute("HSET", f"wp:attempt:{key}", "until", "0")
+
+
+async def exhaust(client: httpx.AsyncClient, email: str) -> None:
+    for _ in range(ACCOUNT_PATIENCE.free):
+        assert (await guess(client, email)).status_code == 401
+
+
+# --- over HTTP ----------------------------------------------------------------------------------
+
+
+async def test_after_some_free_tries_an_account_has_to_wait(platform: Any, valkey: Valkey) -> None:
+    """429 with Retry-After, also for the right password; once the time is over, it opens."""
+    someone = await make_someone(platform)
+    async with browser(platform.api_url) as page:
+        await exhaust(page, someone.email)
+        for password in (WRONG, PASSWORD):
+            answer = await guess(page, someone.email.upper(), password)
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_attempts")
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["retryable"] is True
+        await wait_over(valkey, account_key(someone.email))
+        assert (await guess(page, someone.email, PASSWORD)).status_code == 201
+
+
+async def test_each_further_failure_doubles_the_wait_up_to_a_minute(platform: Any, valkey: Valkey) -> None:
+    """1, 2, 4 … and never more than 60 s, however many came before: no lock-out."""
+    someone, waits = await make_someone(platform), []
+    async with browser(platform.api_url) as page:
+        await exhaust(page, someone.email)
+        for _ in range(4):
+            waits.append(int((await guess(page, someone.email)).headers["retry-after"]))
+            await wait_over(valkey, account_key(someone.email))
+            assert (await guess(page, someone.email)).status_code == 401
+        await valkey.execute("HSET", f"wp:attempt:{account_key(someone.email)}", "count", "100000", "until", "0")
+        assert (await guess(page, someone.email)).status_code == 401
+        waits.append(int((await guess(page, someone.email)).headers["retry-after"]))
+    assert waits == [1, 2, 4, 8, 60]
+
+
+async def test_a_success_forgives_the_account(platform: Any) -> None:
+    """All free tries are there again, and the address is not charged for them."""
+    someone = await make_someone(platform)
+    async with browser(platform.api_url) as page:
+        for _ in range(3):
+            for _ in range(ACCOUNT_PATIENCE.free - 1):
+                assert (await guess(page, someone.email)).status_code == 401
+            assert (await guess(page, someone.email, PASSWORD)).status_code == 201
+
+
+async def test_an_account_is_slowed_wherever_the_guesses_come_from(platform: Any) -> None:
+    """A second address gets no further tries; another account from the first one is judged."""
+    someone, other = await make_someone(platform), await make_someone(platform)
+    async with browser(platform.api_url) as page, browser(platform.api_url) as elsewhere:
+        await exhaust(page, someone.email)
+        assert (await guess(elsewhere, someone.email)).status_code == 429
+        assert (await guess(page, other.email, PASSWORD)).status_code == 201
+
+
+async def test_an_address_is_slowed_whichever_accounts_it_tries(platform: Any, valkey: Valkey) -> None:
+    """Known and unknown ones alike; the same account can sign in from elsewhere."""
+    someone, address = await make_someone(platform), fresh_address()
+    async with browser(platform.api_url, address) as page, browser(platform.api_url) as elsewhere:
+        tries = await asyncio.gather(*(guess(page, f"x{n}@example.com") for n in range(ADDRESS_PATIENCE.free)))
+        assert {answer.status_code for answer in tries} == {401}
+        assert (await guess(page, someone.email, PASSWORD)).status_code == 429
+        assert (await guess(elsewhere, someone.email, PASSWORD)).status_code == 201
+        await wait_over(valkey, address_key(address))
+        assert (await guess(page, someone.email, PASSWORD)).status_code == 201
+
+
+async def test_an_unknown_address_is_slowed_like_a_known_one(platform: Any) -> None:
+    """Else the delay would tell who has an account."""
+    async with browser(platform.api_url) as page:
+        email = f"nobody-{fresh_address()}@example.com"
+        await exhaust(page, email)
+        assert (await guess(page, email)).status_code == 429
+
+
+async def test_guesses_made_at_the_same_moment_do_not_all_go_free(platform: Any) -> None:
+    """Counted before they are judged: of twenty at once five are judged."""
+    someone = await make_someone(platform)
+    async with browser(platform.api_url) as page:
+        answers = await asyncio.gather(*(guess(page, someone.email) for _ in range(20)))
+    assert sorted(answer.status_code for answer in answers) == [401] * 5 + [429] * 15
+
+
+async def test_gateways_count_together(own_gateway: OwnGateway, platform: Any) -> None:
+    """Guesses spread over two of them are as few as at one."""
+    someone = await make_someone(platform)
+    async with browser(own_gateway.url) as one, browser(platform.api_url) as two:
+        answers = [await guess(client, someone.email) for _ in range(3) for client in (one, two)]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
+async def test_the_current_password_cannot_be_guessed_from_a_session_either(platform: Any) -> None:
+    """Nor the password of whom an invitation names: one count for every door."""
+    someone = await make_someone(platform, Role.VIEWER)
+    async with browser(platform.api_url) as page, browser(platform.api_url) as elsewhere:
+        signed_in = await sign_in(page, someone)
+        change = {"password": "another horse battery", "current_password": WRONG}
+        answers = [await page.patch("/v1/people/me", json=change, headers=csrf(signed_in)) for _ in range(6)]
+        assert [answer.status_code for answer in answers] == [403] * 5 + [429]
+        headers = {"Authorization": f"Bearer {platform.admin_key}"}
+        invited = await elsewhere.post(
+            "/v1/orgs/default/invitations",
+            json={"email": someone.email, "role": "viewer", "project": "default"},
+            headers=headers,
+        )
+        body = {"token": invited.json()["token"], "password": PASSWORD}
+        assert (await elsewhere.post("/v1/invitations/accept", json=body)).status_code == 429
+
+
+async def test_a_gateway_without_valkey_counts_for_itself(platform: Any, make_gateway: MakeGateway) -> None:
+    """Signing in goes on, and so does the slowing down."""
+    someone = await make_someone(platform)
+    nobody_there = f"valkey://127.0.0.1:{free_ports(1)[0]}/0"
+    async with make_gateway(valkey_url=nobody_there) as own, browser(own.url) as page:
+        assert not own.services.valkey.connected
+        await sign_in(page, someone)
+        await exhaust(page, someone.email)
+        answer = await guess(page, someone.email, PASSWORD)
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+async def test_a_try_that_could_not_be_judged_does_not_count(
+    own_gateway: OwnGateway, platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was away: nobody pays for that."""
+    someone = await make_someone(platform)
+    async with browser(own_gateway.url) as page:
+
+        async def away(*_: Any) -> Any:
+            raise unavailable("PostgreSQL")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Logins, "_judge", away)
+            answers = [await guess(page, someone.email) for _ in range(ACCOUNT_PATIENCE.free + 2)]
+        assert {answer.status_code for answer in answers} == {503}
+        await exhaust(page, someone.email)
+
+
+# --- both ways of counting ----------------------------------------------------------------------------------
+
+
+class Counts(Protocol):
+    async def take(self, culprits: Any) -> float: ...
+    async def refund(self, keys: Any) -> None: ...
+    async def clear(self, key: str) -> None: ...
+
+
+class Alone:
+    """`OwnAttempts` with the face of `Attempts`."""
+
+    def __init__(self) -> None:
+        self._own = OwnAttempts()
+
+    async def take(self, culprits: Any) -> float:
+        return self._own.take(culprits)
+
+    async def refund(self, keys: Any) -> None:
+        self._own.refund(keys)
+
+    async def clear(self, key: str) -> None:
+        self._own.clear(key)
+
+
+@pytest.fixture(params=["shared", "alone"])
+def counts(request: pytest.FixtureRequest, valkey: Valkey) -> Counts:
+    return Attempts(valkey) if request.param == "shared" else Alone()
+
+
+PATIENCE = Patience(free=3, longest_seconds=100.0)
+LONG = Patience(free=100, longest_seconds=100.0)
+
+
+async def test_the_free_tries_go_free_and_the_next_waits(counts: Counts) -> None:
+    """The try that uses up the last free one starts the wait; a refused one makes it no longer."""
+    key = str(new_id())
+    waits = [await counts.take([(key, PATIENCE)]) for _ in range(5)]
+    assert waits[:3] == [0, 0, 0]
+    assert 0.5 < waits[4] <= waits[3] <= 1.0
+
+
+async def test_a_refused_try_is_counted_for_none_of_its_keys(counts: Counts) -> None:
+    """All or none: else a slowed account would use up the address' tries."""
+    account, address = str(new_id()), str(new_id())
+    for _ in range(3):
+        assert await counts.take([(account, PATIENCE), (address, LONG)]) == 0
+    for _ in range(5):
+        assert await counts.take([(account, PATIENCE), (address, PATIENCE)]) > 0
+    assert await counts.take([(address, LONG)]) == 0
+
+
+async def test_a_refund_takes_the_last_try_and_its_wait_back(counts: Counts) -> None:
+    """For who was right, or was never judged."""
+    key = str(new_id())
+    for _ in range(3):
+        await counts.take([(key, PATIENCE)])
+    await counts.refund([key])
+    assert await counts.take([(key, PATIENCE)]) == 0
+    assert await counts.take([(key, PATIENCE)]) > 0
+    await counts.refund([str(new_id())])  # of nothing: nothing
+
+
+async def test_clearing_begins_anew(counts: Counts) -> None:
+    """As after a success."""
+    key = str(new_id())
+    for _ in range(3):
+        await counts.take([(key, PATIENCE)])
+    await counts.clear(key)
+    assert [await counts.take([(key, PATIENCE)]) for _ in range(3)] == [0, 0, 0]
+
+
+async def test_what_is_counted_is_forgotten_after_an_hour(valkey: Valkey) -> None:
+    """Valkey keeps no address for longer, and no address in the clear."""
+    email, address = "somebody@example.com", fresh_address()
+    await Throttle(valkey).take(email, address)
+    left = await valkey.execute("PTTL", f"wp:attempt:{account_key(email)}")
+    assert 0 < left <= 3_600_000
+    assert email not in account_key(email)
+
+
+# --- hashing ----------------------------------------------------------------------------------
+
+
+async def test_hashing_leaves_the_loop_free_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most two at once, the rest wait in line, and beyond the line it is 503."""
+    running, most, release = 0, 0, threading.Event()
+    guard = threading.Lock()
+
+    def slow(_kept: str | None, _password: str) -> bool:
+        nonlocal running, most
+        with guard:
+            running += 1
+            most = max(most, running)
+        release.wait(30)
+        with guard:
+            running -= 1
+        return True
+
+    monkeypatch.setattr("gateway.login.hashing.verify_password", slow)
+    passwords = Passwords()
+    waiting = [asyncio.create_task(passwords.verify(None, "x")) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)  # they are all in line, and the loop is not blocked by them
+    with pytest.raises(WaypostError) as refused:
+        await passwords.verify(None, "x")
+    assert (refused.value.code, refused.value.retryable) == ("too_busy", True)
+    release.set()
+    assert all(await asyncio.gather(*waiting))
+    assert most == HASHING_THREADS
+    assert await passwords.verify(None, "x")  # the line is free again
+    passwords.close()
