@@ -16,6 +16,7 @@ from storage.postgres.database import Connection
 from storage.postgres.tenancy.project import list_projects, read_project
 from storage.postgres.tenancy.unit import PostgresTenancy
 from waypost import errors
+from waypost.access.decision import visible_projects
 from waypost.access.model import Permission
 from waypost.tenancy import change, operation
 from waypost.tenancy.model import Project
@@ -76,7 +77,7 @@ async def create_project(call: Call) -> Answer:
 @endpoint(
     "GET",
     ORG + "/projects",
-    summary="The organization's projects, newest first",
+    summary="The organization's projects that this credential may see, newest first",
     permission=Permission.VIEW_ORG,
     query=PAGE,
     answer=ProjectPage,
@@ -85,7 +86,8 @@ async def read_projects(call: Call) -> Answer:
     organization = call.place.organization
     page = page_of(call.query, "projects", organization.id)
     async with call.services.database.unit() as connection:
-        found = await list_projects(connection, organization.id, before=page.after, limit=page.limit + 1)
+        seen = visible_projects(call.principal, organization.id)
+        found = await list_projects(connection, organization.id, before=page.after, limit=page.limit + 1, only=seen)
     shown, cursor = paged(page, found, lambda project: project.id)
     return ok(page_view([project_view(project) for project in shown], cursor))
 

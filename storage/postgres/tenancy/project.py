@@ -1,5 +1,6 @@
 """Projects. Every query names the organization. Deleted ones are tombstones that no reading finds."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,8 @@ where organization_id = $1 and (id = $2 or slug = $3) and deleted_at is null
 _LIST = f"""
 select {_COLUMNS} from control.project
 where organization_id = $1 and deleted_at is null and ($2::uuid is null or id < $2)
-order by id desc limit $3
+    and ($3::uuid[] is null or id = any ($3))
+order by id desc limit $4
 """  # noqa: S608 - constants only
 
 # Whoever changes the project, adds an environment to it or deletes it holds this row until the commit.
@@ -71,10 +73,16 @@ async def read_project(connection: Connection, organization_id: UUID, reference:
 
 
 async def list_projects(
-    connection: Connection, organization_id: UUID, *, before: UUID | None, limit: int
+    connection: Connection,
+    organization_id: UUID,
+    *,
+    before: UUID | None,
+    limit: int,
+    only: Collection[UUID] | None = None,
 ) -> list[Project]:
-    """Newest first, older than `before`."""
-    return [_project(row) for row in await connection.fetch(_LIST, organization_id, before, limit)]
+    """Newest first, older than `before`; those of `only`, which are what a caller may see, or all."""
+    seen = None if only is None else list(only)
+    return [_project(row) for row in await connection.fetch(_LIST, organization_id, before, seen, limit)]
 
 
 async def lock_project(connection: Connection, organization_id: UUID, project_id: UUID) -> Project | None:
