@@ -90,7 +90,7 @@ class Denials:
             if public_id is None:
                 return
             actor, kind, organization_id = f"{kind}:{public_id}", f"unknown_{kind}", None
-        path = _CREDENTIAL.sub("wp…", exchange.path)[:MAX_PATH_CHARACTERS]
+        path = shown_path(exchange.path)
         details = {"code": error.code, "method": exchange.method, "path": path}
         if isinstance(permission := error.extra.get("permission"), str):
             details["permission"] = str(permission)
@@ -165,6 +165,12 @@ class Denials:
                 await self.flush()
             except Exception:  # noqa: BLE001 - one that cannot be written must not end it for all the others
                 _log.exception("denial.failed")
+
+
+def shown_path(path: str) -> str:
+    """A path without credentials and controls, and not too long."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in path[: 2 * MAX_PATH_CHARACTERS])
+    return _CREDENTIAL.sub("wp…", plain)[:MAX_PATH_CHARACTERS]
 
 
 def beyond(denial: Denial) -> Denial:

@@ -4,6 +4,7 @@ An export is read in pages of its own, each a short transaction: a cursor in the
 long as a slow client reads, and hold back the horizon up to which entries can be sealed.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -23,10 +24,13 @@ from waypost import errors
 from waypost.access.model import Permission
 from waypost.audit.model import AuditFilter, Outcome, WrittenEntry
 from waypost.ids import parse_id
+from waypost.telemetry.log import get_logger
 from waypost.tenancy.decision import is_slug
 
 EXPORT_PAGE = 500  # entries in memory at once
 MAX_FILTER_CHARACTERS = 200
+
+_log = get_logger("gateway.audit")
 
 _ACTION = re.compile(r"[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_.]*)")
 
@@ -183,14 +187,22 @@ class Export:
         kind, head, render = FORMATS[self._form]
         name = f'attachment; filename="audit.{self._form}"'.encode()
         headers = [(b"content-disposition", name), (b"cache-control", b"no-store")]
-        pages = self._pages()
-        first: Sequence[WrittenEntry] = await anext(
-            pages, []
-        )  # before the status: a database that is away is still a 503
-        await exchange_of(scope).start(200, kind, headers, send, None)
+        pages, exchange = self._pages(), exchange_of(scope)
+        first: Sequence[WrittenEntry] = await anext(pages, [])  # before the status: without a database it is a 503
+        await exchange.start(200, kind, headers, send, None)
         await send({"type": "http.response.body", "body": head + render(first), "more_body": True})
-        async for entries in pages:
-            await send({"type": "http.response.body", "body": render(entries), "more_body": True})
+        gone = asyncio.ensure_future(exchange.disconnected())
+        try:
+            async for entries in pages:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": render(entries), "more_body": True})
+        except errors.WaypostError as error:
+            # Not completed: the connection is cut, so that nobody takes a part for the whole.
+            _log.warning("audit.export_cut", request_id=exchange.request_id, error=error.code)
+            return
+        finally:
+            gone.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pages(self) -> AsyncIterator[Sequence[WrittenEntry]]:

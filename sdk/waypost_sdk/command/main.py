@@ -32,6 +32,7 @@ _GROUPS = {  # word → module and name of its group
     "member": "member:app",
     "invite": "invitation:app",
     "key": "key:app",
+    "audit": "audit:app",
     "context": "context:app",
 }
 _COMMANDS = {  # word → module and name of its function

@@ -8,6 +8,7 @@ import httpx
 from waypost_sdk import configuration
 from waypost_sdk.errors import ConfigurationError, CredentialsError
 from waypost_sdk.http.access import ApiKeys, Invitations, Keys, Members, Sessions, Who
+from waypost_sdk.http.audit import Audit
 from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
@@ -38,6 +39,7 @@ class _Resources(Generic[M]):
         self.api_keys: ApiKeys[M] = ApiKeys(driver, scope)
         self.sessions: Sessions[M] = Sessions(driver, scope)
         self.whoami: Who[M] = Who(driver, scope)
+        self.audit: Audit[M] = Audit(driver, scope)
 
 
 class Client(_Resources[Sync]):
