@@ -14,7 +14,9 @@ _INSERT = """
 insert into control.organization (id, slug, name, created_at, updated_at) values ($1, $2, $3, $4, $5)
 on conflict (slug) do nothing returning true
 """
-_READ = f"select {_COLUMNS} from control.organization where id = $1 or slug = $2"  # noqa: S608 - constants only
+_READ = f"""
+select {_COLUMNS} from control.organization where (id = $1 or slug = $2) and ($3::uuid[] is null or id = any ($3))
+"""  # noqa: S608 - constants only
 # Who makes or changes something of the organization one at a time holds this row until the commit; what refers to it
 # can be added meanwhile.
 _LOCK = f"select {_COLUMNS} from control.organization where id = $1 for no key update"  # noqa: S608 - constants only
@@ -40,9 +42,11 @@ async def insert_organization(connection: Connection, organization: Organization
     return await connection.fetchval(_INSERT, o.id, o.slug, o.name, o.created_at, o.updated_at) is not None
 
 
-async def read_organization(connection: Connection, reference: UUID | str) -> Organization | None:
-    """By id, or by slug."""
-    row = await connection.fetchrow(_READ, *either(reference))
+async def read_organization(
+    connection: Connection, reference: UUID | str, *, among: Collection[UUID] | None = None
+) -> Organization | None:
+    """By id, or by slug; None when it is not one of `among`."""
+    row = await connection.fetchrow(_READ, *either(reference), None if among is None else list(among))
     return None if row is None else _organization(row)
 
 
