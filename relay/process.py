@@ -25,6 +25,7 @@ from relay.hotset import HotSet, Queue
 from relay.lease import Lease
 from relay.liveness import Liveness
 from relay.registrar import Registrar
+from relay.room import Rooms
 from relay.running import Running
 from relay.server import listen, make_server
 from relay.service import SERVICE, Service
@@ -39,6 +40,7 @@ from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
+from waypost.limit.decision import defaults
 from waypost.secret import open_ring
 from waypost.settings import RelaySettings
 from waypost.telemetry.internal import serve_internal
@@ -82,7 +84,7 @@ class Relay:
         self._registrar = Registrar(self._fleet, database)
         self._service = Service(
             self._fleet, TokenVerifier(database), database, self._watcher, self._running, self._publisher,
-            self._liveness, self._registrar, self._departures,
+            self._liveness, self._registrar, self._departures, Rooms(database, defaults(settings.limits or {})),
         )  # fmt: skip
         self._server = make_server(SERVICE, self._service.handlers())
         self._lease: Lease | None = None

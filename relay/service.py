@@ -21,6 +21,7 @@ from relay.fleet import Fleet, Node
 from relay.handshake import Join, Refused, check_allowance, node_name, parse_join
 from relay.liveness import Liveness
 from relay.registrar import Registrar
+from relay.room import Room, Rooms
 from relay.running import Running
 from relay.stream import Context, Stream
 from relay.telling import Publisher
@@ -56,10 +57,11 @@ class Service:
         liveness: Liveness,
         registrar: Registrar,
         departures: Departures,
+        rooms: Rooms,
     ) -> None:
         self._fleet, self._verifier, self._database, self._watcher = fleet, verifier, database, watcher
         self._running, self._publisher, self._liveness = running, publisher, liveness
-        self._registrar, self._departures = registrar, departures
+        self._registrar, self._departures, self._rooms = registrar, departures, rooms
         self.open = False
 
     def handlers(self) -> dict[str, Any]:
@@ -137,7 +139,9 @@ class Service:
             metric.GARBAGE.labels("join").inc()
             raise
         status = await self._check_credential(join, bearer)
-        node = await self._connect(stream, join, bearer)
+        room = await self._rooms.of(bearer.environment_id, self._registrar.session)
+        room.check(self._here(bearer))
+        node = await self._connect(stream, join, bearer, room)
         self._fleet.territory(node.environment_id).open = status == "ready"
         return node
 
@@ -156,7 +160,11 @@ class Service:
         check_allowance(join, credential.tags, credential.functions)
         return credential.environment_status
 
-    async def _connect(self, stream: Stream, join: Join, bearer: Bearer) -> Node:
+    def _here(self, bearer: Bearer) -> int:
+        territory = self._fleet.territories.get(bearer.environment_id)
+        return len(territory.nodes) if territory is not None else 0
+
+    async def _connect(self, stream: Stream, join: Join, bearer: Bearer, room: Room) -> Node:
         assert bearer.credential_id is not None  # noqa: S101 - checked with the credential
         identifier = new_id()
         node = Node(
@@ -170,6 +178,7 @@ class Service:
             await self._watcher.enter(territory)
             if self._fleet.territories.get(bearer.environment_id) is territory:  # its last node may have left meanwhile
                 break
+        room.check(self._here(bearer))  # again: others may have joined here meanwhile, and none can from here on
         node.heard_at = node.reported_at = time.monotonic()
         self._fleet.connect(node)
         stream.on_close = lambda: self.detach(node, stream.closed_because, left=False)

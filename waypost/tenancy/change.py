@@ -71,6 +71,32 @@ async def change_organization(
     return kept
 
 
+async def limit_organization(
+    unit: TenancyUnit, organization: Organization, changes: Mapping[str, int | None], *, actor: str
+) -> Organization:
+    """The organization, locked, with the limits that an operator sets; None takes one back to the default.
+
+    Raises 422 for a limit that there is not, or a value out of its range.
+    """
+    limits = changed_overrides(organization.limits, changes)
+    changed = msgspec.structs.replace(organization, limits=limits)
+    details = _details(organization, changed, ("limits",))
+    if not details:
+        return organization
+    kept = _kept(await unit.set_limits(changed))
+    await unit.add_audit(
+        AuditEntry(
+            id=ids.new_id(),
+            organization_id=kept.id,
+            actor=actor,
+            action="organization.limit",
+            target=f"organization:{kept.id}",
+            details=details,
+        )
+    )
+    return kept
+
+
 async def change_project(
     unit: TenancyUnit,
     project: Project,

@@ -6,8 +6,6 @@ from uuid import UUID
 
 import msgspec
 
-from waypost.audit.model import AuditEntry as AuditEntry
-
 
 class Posture(StrEnum):
     DEV = "dev"

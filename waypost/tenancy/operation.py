@@ -11,6 +11,7 @@ from uuid import UUID
 from waypost import clock, errors, ids
 from waypost.access import key as access_key
 from waypost.access.model import ApiKey, Role
+from waypost.audit.model import AuditEntry
 from waypost.limit.model import ENVIRONMENTS, PROJECTS
 from waypost.secret import DataKey, KeyEncryptionKey
 from waypost.tenancy.change import require_active
@@ -19,7 +20,6 @@ from waypost.tenancy.model import (
     BACKENDS,
     PROVISION,
     PROVISION_STEPS,
-    AuditEntry,
     Environment,
     Organization,
     Posture,

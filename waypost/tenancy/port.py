@@ -35,6 +35,9 @@ class TenancyUnit(Protocol):
     async def replace_organization(self, changed: Organization) -> Organization | None:
         """Keep what can be changed, if the row is still of `changed.row_version`; as it is then, else None."""
 
+    async def set_limits(self, changed: Organization) -> Organization | None:
+        """Keep the limits, and nothing else; None when there is no such organization. For an operator's login only."""
+
     async def replace_project(self, changed: Project) -> Project | None:
         """As `replace_organization`."""
 

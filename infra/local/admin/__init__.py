@@ -9,7 +9,7 @@ import importlib
 import typer
 
 # One module a subject; `waypost admin` shows their commands in this order.
-SUBJECTS = ("status", "person", "kek", "backup", "audit")
+SUBJECTS = ("status", "person", "limit", "kek", "backup", "audit")
 
 
 def register(app: typer.Typer) -> None:

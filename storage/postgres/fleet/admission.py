@@ -1,4 +1,4 @@
-"""May this node join: the signing key of its token, its credential, its environment. Read-only."""
+"""May this node join: the signing key of its token, its credential, its environment, how many are there. Read-only."""
 
 from typing import Any
 from uuid import UUID
@@ -8,6 +8,15 @@ import msgspec
 from storage.postgres.database import Database
 from storage.postgres.tenancy.signing_key import public_key_by_kid
 
+_ELSEWHERE = """
+select e.limits, o.limits as organization_limits, (
+    select count(*) from control.node n join control.session s on s.id = n.session
+    where n.environment_id = e.id and n.disconnected_at is null and n.session <> $2
+        and s.ended_at is null and s.lease_until > now()
+) as nodes
+from control.environment e join control.organization o on o.id = e.organization_id where e.id = $1
+"""
+
 
 class Credential(msgspec.Struct, frozen=True):
     """A live node credential. Patterns are None when it allows anything."""
@@ -16,6 +25,24 @@ class Credential(msgspec.Struct, frozen=True):
     environment_status: str
     tags: tuple[str, ...] | None
     functions: tuple[str, ...] | None
+
+
+class Elsewhere(msgspec.Struct, frozen=True):
+    """Nodes of an environment that are connected to other relays, and what limits them."""
+
+    organization_limits: dict[str, int]
+    environment_limits: dict[str, int]
+    nodes: int
+
+
+async def nodes_elsewhere(database: Database, environment_id: UUID, session: int) -> Elsewhere:
+    """Nodes connected under other live sessions than ours, and the limits as they are kept."""
+    async with database.unit() as connection:
+        row = await connection.fetchrow(_ELSEWHERE, environment_id, session)
+    if row is None:
+        return Elsewhere({}, {}, 0)
+    own, above = (msgspec.json.decode(row[name], type=dict[str, int]) for name in ("limits", "organization_limits"))
+    return Elsewhere(above, own, row["nodes"])
 
 
 async def signing_key(database: Database, kid: str) -> tuple[UUID, dict[str, Any]] | None:

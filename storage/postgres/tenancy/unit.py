@@ -19,7 +19,12 @@ from storage.postgres.tenancy.environment import (
     read_standing,
     update_environment,
 )
-from storage.postgres.tenancy.organization import insert_organization, lock_organization, update_organization
+from storage.postgres.tenancy.organization import (
+    insert_organization,
+    lock_organization,
+    set_limits,
+    update_organization,
+)
 from storage.postgres.tenancy.project import insert_project, lock_project, mark_project, read_project, update_project
 from storage.postgres.tenancy.quota import count_used
 from storage.postgres.tenancy.secret import insert_secret
@@ -67,6 +72,9 @@ class PostgresTenancy:
                 return await update_organization(self._connection, changed)
         except asyncpg.UniqueViolationError:
             raise _taken(changed.slug, None) from None
+
+    async def set_limits(self, changed: Organization) -> Organization | None:
+        return await set_limits(self._connection, changed.id, changed.limits)
 
     async def replace_project(self, changed: Project) -> Project | None:
         try:

@@ -1,3 +1,0 @@
-"""Moved to storage.postgres.audit.entry."""
-
-from storage.postgres.audit.entry import insert_audit as insert_audit
