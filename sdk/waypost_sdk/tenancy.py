@@ -227,7 +227,7 @@ class WhoAmI(msgspec.Struct, kw_only=True):
     @property
     def who(self) -> str:
         """The person's address, or the kind and name of the key."""
-        return self.email or f"{self.kind.replace('_', ' ')} {self.name or self.id}"
+        return self.email or f'{self.kind.replace("_", " ")} "{self.name or self.id}"'
 
     @property
     def home(self) -> str | None:

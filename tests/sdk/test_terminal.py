@@ -116,7 +116,7 @@ def test_env_create_shows_its_steps_and_asks_before_it_deletes(terminal):
     slug = f"t{uuid4().hex[:8]}"
     made = terminal("env", "create", "--name", slug, "--slug", slug, "--wait")
     assert made.end() == 0, made.text
-    done = [row for row in rows(made) if row[0] == "✔" and row[-1].endswith(" s")]
+    done = [row for row in rows(made) if row[0] == "✔" and row[-1].endswith(("ms", " s"))]
     assert {row[1] for row in done} >= {"role", "schema", "ready"}
     assert ["status", "ready"] in rows(made)
     assert '"started_at"' not in made.text
@@ -127,6 +127,11 @@ def test_env_create_shows_its_steps_and_asks_before_it_deletes(terminal):
     still = terminal("env", "get", slug)
     assert still.end() == 0
     assert ["status", "ready"] in rows(still)
+    asked = terminal("env", "delete", slug, "--wait")
+    asked.type(f"Type {slug} to go on: ", slug)
+    assert asked.end() == 0
+    assert ["✔", "gone"] in [row[:2] for row in rows(asked)]
+    assert asked.text.rstrip().endswith(f"deleted {slug}")
 
 
 def test_a_person_types_address_and_password_and_the_password_is_not_shown(terminal, tmp_path):

@@ -160,7 +160,9 @@ def delete(
 
 def _show(environment: "Environment", *, as_json: bool, steps: bool = True) -> None:
     """The environment; its steps as a table of their own, unless they have just been seen."""
-    output.show_one(environment, as_json=as_json, without=("steps",))
+    limits = output.limits(environment.limits, environment.limit_sources)
+    instead = {"steps": None, "limit_sources": None, "limits": limits}
+    output.show_one(environment, as_json=as_json, instead=instead)
     if steps and environment.steps and not output.wants_json(as_json):
         from rich.console import Console
 

@@ -121,10 +121,14 @@ def _keep(target: _Target, proof: _Proof, retry_seconds: float, *, keyring: bool
     """Have the platform look at it first: what it refuses is not kept."""
     from waypost_sdk import context as contexts
     from waypost_sdk import credential
+    from waypost_sdk.errors import CredentialsError
     from waypost_sdk.http.client import Client
 
     with Client(target.url, proof.secret, target.environment, retry_seconds=retry_seconds) as client:
-        me = client.whoami.get()
+        try:
+            me = client.whoami.get()
+        except CredentialsError as error:  # no 401 of a credential that was kept: nothing to be told about that
+            raise CredentialsError(error.code, error.detail, request_id=error.request_id) from error
         environment = target.environment or _home(client, me)
     where, told = credential.keep(target.context, target.url, proof.secret, keyring=keyring)
     ends = proof.expires_at or me.expires_at

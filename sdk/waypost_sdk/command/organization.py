@@ -1,12 +1,15 @@
 """`waypost org`: organizations."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waypost_sdk.command import output
 from waypost_sdk.command.failure import UsageError
 from waypost_sdk.command.session import IfMatch, connect
+
+if TYPE_CHECKING:
+    from waypost_sdk.tenancy import Organization
 
 app = typer.Typer(help="Organizations.", no_args_is_help=True)
 
@@ -30,7 +33,7 @@ def list_(context: typer.Context, as_json: output.Json = False) -> None:
 def get(context: typer.Context, org: _Given = None, as_json: output.Json = False) -> None:
     """Show an organization."""
     with connect(context) as client:
-        output.show_one(client.organizations.get(org), as_json=as_json)
+        _show(client.organizations.get(org), as_json=as_json)
 
 
 @app.command()
@@ -42,7 +45,7 @@ def create(
 ) -> None:
     """Create an organization; its first key is shown this once."""
     with connect(context) as client:
-        output.show_one(client.organizations.create(name, slug=slug), as_json=as_json)
+        _show(client.organizations.create(name, slug=slug), as_json=as_json)
 
 
 @app.command()
@@ -64,7 +67,12 @@ def update(
             seen = client.organizations.get(org)
             settings, if_match = _merged(seen.settings, setting), if_match or seen.etag
         changed = client.organizations.update(org, name=name, slug=slug, settings=settings, if_match=if_match)
-        output.show_one(changed, as_json=as_json)
+        _show(changed, as_json=as_json)
+
+
+def _show(org: "Organization", *, as_json: bool) -> None:
+    limits = output.limits(org.limits, org.limit_sources)
+    output.show_one(org, as_json=as_json, instead={"limit_sources": None, "limits": limits})
 
 
 def _merged(settings: dict[str, Any], texts: list[str]) -> dict[str, Any]:

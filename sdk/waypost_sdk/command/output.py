@@ -4,7 +4,7 @@ JSON of one thing is one object, of a list one array, of a stream one object a l
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -50,8 +50,8 @@ def show_list(items: Iterable[Any], columns: Sequence[Column], *, as_json: bool)
     Console().print(table if found else "none")
 
 
-def show_one(item: Any, *, as_json: bool, without: Sequence[str] = ()) -> None:
-    """One thing, every field that says something; on a terminal without the fields that are shown otherwise."""
+def show_one(item: Any, *, as_json: bool, instead: Mapping[str, Any] | None = None) -> None:
+    """One thing, every field that says something. On a terminal `instead` says how some fields look, if at all."""
     if wants_json(as_json):
         write_json(item)
         return
@@ -63,8 +63,9 @@ def show_one(item: Any, *, as_json: bool, without: Sequence[str] = ()) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     document = msgspec.to_builtins(item, builtin_types=(datetime,)) if item is not None else {}
-    for name, value in document.items() if isinstance(document, dict) else [("", document)]:
-        if value not in (None, "", [], {}) and name not in without:
+    fields = {**document, **(instead or {})} if isinstance(document, dict) else {"": document}
+    for name, value in fields.items():
+        if value not in (None, "", [], {}):
             table.add_row(f"[bold]{name}", _cell(value))
     Console().print(table)
 
@@ -106,6 +107,13 @@ def _cell(value: Any) -> Any:
 
         value = _words(value) or exact.encode(value).decode()
     return Text(str(value))  # Text: brackets of a payload are not markup
+
+
+def limits(values: Mapping[str, int], sources: Mapping[str, str]) -> str:
+    """Limits in force, one a line, and where each comes from."""
+    width = max(map(len, values), default=0)
+    lines = (f"{name:{width}}  {value:>17,}  {sources.get(name, '')}".rstrip() for name, value in values.items())
+    return "\n".join(lines)
 
 
 def _words(value: Any) -> str:

@@ -15,7 +15,10 @@ _MARKS = {"done": "[green]✔[/]", "failed": "[red]✘[/]", "pending": "[dim]·[
 
 
 def follow(states: "Iterable[Environment]") -> "Environment | None":
-    """Show each state as it comes; answers the last one, None when there was none."""
+    """Show each state as it comes; answers the last one, None when there was none.
+
+    An environment that is gone had its last steps done, which nobody can read any more.
+    """
     last: Environment | None = None
     told: set[tuple[str, str]] = set()
     live = _Live() if sys.stderr.isatty() else None
@@ -25,6 +28,8 @@ def follow(states: "Iterable[Environment]") -> "Environment | None":
                 live.show(last)
             else:
                 _tell(last.steps or [], told)
+        if last is not None and not last.settled and live is not None:
+            live.gone()
     return last
 
 
@@ -32,7 +37,7 @@ def _tell(steps: "list[EnvironmentStep]", told: set[tuple[str, str]]) -> None:
     for step in steps:
         if step.state in ("done", "failed") and (step.name, step.state) not in told:
             told.add((step.name, step.state))
-            sys.stderr.write(f"{step.name} {step.state} {_seconds(step)}{': ' + step.error if step.error else ''}\n")
+            sys.stderr.write(f"{step.name} {step.state} {_took(step)}{': ' + step.error if step.error else ''}\n")
 
 
 class _Live:
@@ -59,6 +64,11 @@ class _Live:
         self._environment = environment
         self._live.refresh()
 
+    def gone(self) -> None:
+        for step in (self._environment.steps if self._environment else None) or []:
+            step.state = "done"
+        self._live.refresh()
+
     def _table(self) -> "Table":
         return table((self._environment.steps if self._environment else None) or [], self._spinner)
 
@@ -74,12 +84,13 @@ def table(steps: "list[EnvironmentStep]", running: Any = "…") -> "Table":
     found.add_column(justify="right", style="dim", no_wrap=True)
     found.add_column(overflow="fold", style="red")
     for step in steps:
-        found.add_row(_MARKS.get(step.state, running), step.name, _seconds(step), Text(step.error or ""))
+        found.add_row(_MARKS.get(step.state, running), step.name, _took(step), Text(step.error or ""))
     return found
 
 
-def _seconds(step: "EnvironmentStep") -> str:
+def _took(step: "EnvironmentStep") -> str:
     """How long it took, or has been taking."""
-    if step.started_at is None:
+    if step.started_at is None or (step.finished_at is None and step.state == "done"):
         return ""
-    return f"{((step.finished_at or datetime.now(UTC)) - step.started_at).total_seconds():.2f} s"
+    seconds = ((step.finished_at or datetime.now(UTC)) - step.started_at).total_seconds()
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
