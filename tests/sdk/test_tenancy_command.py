@@ -143,13 +143,13 @@ def test_an_environment_is_suspended_resumed_and_deleted(waypost):
 
 def test_a_project_goes_with_its_environments(waypost):
     """Deleting asks for --yes where nobody can be asked."""
-    slug = name("p")
+    slug, inner = name("p"), name("e")
     ok(waypost("project", "create", "--name", slug, "--slug", slug))
     assert waypost("project", "delete", slug).code == 2
-    ok(waypost("env", "create", "--name", "inner", "--project", slug, "--wait"))
+    ok(waypost("env", "create", "--name", inner, "--slug", inner, "--project", slug, "--wait"))
     gone = waypost("project", "delete", slug, "--yes", "--wait", "--timeout", "60")
     assert (gone.code, gone.err) == (0, f"deleted {slug}\n")
-    assert waypost("env", "get", "inner", "--project", slug).code == 7
+    assert waypost("env", "get", inner, "--project", slug).code == 7
     assert waypost("project", "get", slug).code == 7
 
 
