@@ -2,6 +2,7 @@
 
 Everything that can be refused is refused before anything is made: the manifest, every byte against its checksum, the
 key. What ran when the backup was made does not run any more: its sessions are over, so what they held is retried.
+The schemas stay at the versions that they had; the next start migrates them.
 """
 
 import asyncio
@@ -29,7 +30,6 @@ from storage.postgres import cluster
 from storage.postgres.backup import role, tool
 from storage.postgres.backup.seal import copy_again, last_seals
 from storage.postgres.backup.snapshot import count_rows, epoch_after, forget_processes, require_later
-from storage.postgres.migration import upgrade_control
 from storage.postgres.tenancy.secret import replace_secret
 from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION
 from storage.secrets import DATABASE_PASSWORD, S3_CREDENTIALS, place
@@ -99,7 +99,6 @@ async def restore(platform: Platform, reader: Reader, progress: Progress) -> dic
         await tool.restore(platform.url("postgres"), saving.programs(), file, lambda done: progress.tell(size(done)))
     await _check_counts(platform, reader)
     await forget_processes(platform.url("waypost_owner"))
-    await asyncio.to_thread(upgrade_control, platform.url("waypost_owner"))
     progress.done(f"{reader.manifest.counts['job']} jobs")
     progress.stage("objects")
     await _load_objects(platform, reader, progress)
@@ -114,11 +113,12 @@ async def restore(platform: Platform, reader: Reader, progress: Progress) -> dic
 async def _load_objects(platform: Platform, reader: Reader, progress: Progress) -> None:
     owner, buckets, s3 = platform.url("waypost_owner"), reader.manifest.buckets, objects.connect(*platform.s3)
     seals = await last_seals(owner)
+    wanted = seals.knows if seals is not None else lambda _bucket, _key: True
     with reader.part(OBJECTS) as file:
         count, done = await asyncio.to_thread(
-            objects.load, s3, buckets, file, seals.knows, lambda n, so_far: progress.tell(f"{n}, {size(so_far)}")
+            objects.load, s3, buckets, file, wanted, lambda n, so_far: progress.tell(f"{n}, {size(so_far)}")
         )
-    if BUCKET in buckets:
+    if seals is not None and BUCKET in buckets:
         kept = await asyncio.to_thread(lambda: {one.key for one in objects.list_objects(s3, BUCKET)})
         await copy_again(owner, kept)
     progress.done(f"{count} in {len(buckets)} buckets, {size(done)}")

@@ -24,6 +24,7 @@ from storage.postgres.audit.entry import insert_audit
 from storage.postgres.backup.snapshot import Contents, hold_snapshot
 from storage.postgres.backup.tool import dump
 from storage.postgres.tenancy.organization import list_organizations
+from storage.postgres.version import CONTROL_VERSION, control_version
 from waypost import ids
 from waypost.audit.model import AuditEntry
 from waypost.errors import WaypostError
@@ -161,9 +162,14 @@ def programs() -> Path:
 
 
 async def audit(platform: Platform, action: str) -> None:
-    """The operator has read or brought back everything: every organization's audit says so."""
+    """The operator has read or brought back everything: every organization's audit says so.
+
+    Not where the schema is of an earlier version, as before an upgrade: it has no place for what an entry says now.
+    """
     database = await platform.database("waypost_worker")
     async with database.unit() as connection:
+        if (await control_version(connection) or "") < CONTROL_VERSION:
+            return
         before = None
         while found := await list_organizations(connection, only=None, before=before, limit=500):
             for organization in found:

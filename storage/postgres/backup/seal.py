@@ -33,9 +33,12 @@ class LastSeals(msgspec.Struct, frozen=True):
         return True
 
 
-async def last_seals(owner_url: str) -> LastSeals:
+async def last_seals(owner_url: str) -> LastSeals | None:
+    """None where the schema is of a version without seals."""
     connection = await asyncpg.connect(owner_url)
     try:
+        if await connection.fetchval("select to_regclass('control.audit_batch')") is None:
+            return None
         return LastSeals(*await connection.fetchrow(_LAST))
     finally:
         await connection.close()
