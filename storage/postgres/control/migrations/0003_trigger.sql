@@ -1,0 +1,1 @@
+-- Triggers (webhooks, schedules) and their firings.
