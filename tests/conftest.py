@@ -27,6 +27,11 @@ from infra.local.option import UpOptions
 
 READY_SECONDS = 30.0
 
+# Of every platform that a test starts: what runs when its environment is deleted has two seconds, and nobody puts right
+# what a test leaves half done on purpose.
+os.environ.setdefault("WAYPOST_DELETE_GRACE_SECONDS", "2")
+os.environ.setdefault("WAYPOST_RECONCILE_SECONDS", "86400")
+
 
 @dataclass(frozen=True)
 class Platform:

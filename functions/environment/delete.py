@@ -34,7 +34,9 @@ _CLOSE_NODES = """
 with closed as (
     update control.node_credential set deleted_at = now() where environment_id = $1 and deleted_at is null
 )
-select count(*) from control.node where environment_id = $1 and disconnected_at is null
+update control.environment_removal set nodes = greatest(
+    nodes, (select count(*) from control.node where environment_id = $1 and disconnected_at is null)
+) where environment_id = $1
 """
 _KEYS = "select public_id from control.api_key where environment_id = $1"
 _GRACE_LEFT = """
@@ -75,8 +77,7 @@ async def _jobs(environment: Environment, connection: Connection, ports: Environ
 async def _nodes(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> None:
     """No credential gets a token from now on, and relays end the streams: idle ones at once, busy ones when idle."""
     async with ports.database.unit() as own:
-        connected = await own.fetchval(_CLOSE_NODES, environment.id)
-        await removal.count_removed(own, environment.id, nodes=connected)
+        await own.execute(_CLOSE_NODES, environment.id)
     tell_changed(ports, environment.id)
 
 

@@ -1,6 +1,7 @@
-"""What has gone of an environment that is being deleted: counted in the transaction in which it goes.
+"""What has gone of an environment that is being deleted, kept from step to step for the audit entry at the end.
 
-Refuses to lose a count: a batch that is not committed has neither gone nor been counted.
+Rows are counted in the transaction in which they go. What goes elsewhere (objects) or by itself (fenced jobs) is
+counted right after it went: a crash in between leaves that batch out.
 """
 
 from datetime import datetime

@@ -1,0 +1,104 @@
+"""Environments in the middle of their lives: beginning what only the test carries out, and looking for remains."""
+
+from typing import Any
+from uuid import UUID
+
+from functions.environment.phase import EnvironmentPorts
+from storage.postgres.environment import login
+from storage.postgres.environment.rows import count_rows
+from storage.postgres.platform.job import PlatformJob
+from storage.postgres.tenancy import environment as environments
+from storage.postgres.tenancy.unit import PostgresTenancy
+from waypost.tenancy import life
+from waypost.tenancy.model import Phase, Status
+
+
+class Killed(BaseException):
+    """Like a kill: nothing that catches errors sees it."""
+
+
+async def begin(ports: EnvironmentPorts, environment_id: UUID, change: Any = life.delete_environment) -> PlatformJob:
+    """What the request does; the platform's own worker leaves the job alone."""
+    async with ports.database.unit() as connection:
+        environment = await environments.read_environment(connection, environment_id)
+        assert environment is not None
+        job_id = await change(PostgresTenancy(connection), environment, actor="person:test", request_id="r-1")
+        await connection.execute(
+            "update control.platform_job set run_at = now() + interval '1 day' where id = $1", job_id
+        )
+        kind = await connection.fetchval("select kind from control.platform_job where id = $1", job_id)
+    subject = environment_id if kind == Phase.DELETE.kind else job_id
+    return PlatformJob(job_id, kind, environment_id, subject, "running", 1, 5, None)
+
+
+async def remains(ports: EnvironmentPorts, environment_id: UUID) -> dict[str, Any]:
+    """What is left of an environment, beyond its tombstone; empty when nothing is."""
+    async with ports.provisioner.unit() as connection:
+        found: dict[str, Any] = {
+            "role": environment_id in await login.environment_roles(connection),
+            "schema": environment_id in await login.environment_schemas(connection),
+        }
+    found["bucket"] = environment_id in await ports.objects.environments_with_buckets()
+    found["user"] = environment_id in await ports.objects.environments_with_users()
+    async with ports.database.unit() as connection:
+        found["rows"] = await count_rows(connection, environment_id)
+        for table in ("environment_step", "environment_removal"):
+            found[table] = await connection.fetchval(
+                f"select count(*) from control.{table} where environment_id = $1",  # noqa: S608 - names that we made
+                environment_id,
+            )
+        found["record"] = await connection.fetchval(
+            "select status from control.environment where id = $1 and (status <> $2 or deleted_at is null)",
+            *(environment_id, Status.DELETED.value),
+        )
+    return {name: what for name, what in found.items() if what}
+
+
+async def fill(ports: EnvironmentPorts, environment_id: UUID) -> None:
+    """A row of every kind that a used environment has."""
+    async with ports.database.unit() as connection:
+        await connection.execute(_ROWS.replace("ENVIRONMENT", str(environment_id)))
+
+
+# Two jobs that wait in their queue, one each for its time and for its key, one that ended, and what goes with them.
+_ROWS = """
+do $$
+declare
+    own constant uuid := 'ENVIRONMENT';
+    fresh constant uuid := gen_random_uuid();
+    jobs constant uuid[] := array(select uuidv7() from generate_series(1, 5));
+    way integer;
+begin
+    insert into control.route (environment_id, function, selectors) values (own, 'f', '[]') returning id into way;
+    insert into control.job (id, environment_id, route, rank, submitted_by)
+        select id, own, way, 4, 'x' from unnest(jobs) id;
+    insert into control.job_label (environment_id, label, job_id) select own, 'a=b', id from unnest(jobs) id;
+    insert into control.ready (route, rank, key, job_id, environment_id)
+        values (way, 4, jobs[1], jobs[1], own), (way, 4, jobs[2], jobs[2], own);
+    insert into control.due (job_id, due_at, environment_id, route, rank, key)
+        values (jobs[3], now() + interval '1 day', own, way, 4, jobs[3]);
+    insert into control.hold (environment_id, concurrency_key, rank, key, job_id, route)
+        values (own, 'k', 4, jobs[4], jobs[4], way);
+    insert into control.job_end (job_id, environment_id, route, state, number) values (jobs[5], own, way, 1, 1);
+    insert into control.attempt
+        (environment_id, job_id, number, attempt_id, session, node, started_at, outcome, retry_key)
+        values (own, jobs[5], 1, 1, 1, fresh, now(), 1, fresh);
+    insert into control.cancel_request (job_id, environment_id, requested_by) values (jobs[5], own, 'x');
+    insert into control.job_log (environment_id, job_id, number, sequence, lines) values (own, jobs[5], 1, 1, 'x');
+    insert into control.idempotency (environment_id, scope, key, reference, request_hash, expires_at)
+        values (own, 'jobs', 'k', fresh, 'x', now() + interval '1 day');
+    insert into control.route_delta (environment_id, route, waiting) values (own, way, 4);
+    insert into control.route_count (route, environment_id) values (way, own);
+    insert into control.route_minute (route, minute, environment_id) values (way, now(), own);
+    insert into control.function_pause (environment_id, function, paused_by) values (own, 'f', 'x');
+    insert into control.node_credential (id, environment_id, client_id, secret_hash, name, created_by)
+        values (fresh, own, fresh, 'x', 'n', 'x');
+    insert into control.node (id, environment_id, session, credential_id, name, tags, functions, max_in_flight)
+        values (fresh, own, 1, fresh, 'n', '{}', '[]', 1);
+    insert into control.api_key
+        (id, public_id, organization_id, environment_id, name, role, secret_hash, created_by)
+        select fresh, fresh, organization_id, own, 'k', 'viewer', 'x', 'x' from control.environment where id = own;
+    insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
+end $$
+"""
+FILLED = {"jobs": "5", "canceled": "4", "keys": "1", "node_credentials": "1", "nodes": "1", "routes": "1"}
