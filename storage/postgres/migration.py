@@ -33,8 +33,7 @@ def upgrade_control(url: str) -> bool:
             return False
         if found is not None and found > CONTROL_VERSION:
             raise _newer("control schema", found, CONTROL_VERSION)
-        _upgrade(connection, "control", "control", "CREATE SCHEMA IF NOT EXISTS control")
-    return True
+        return _upgrade(connection, "control", "control", "CREATE SCHEMA IF NOT EXISTS control")
 
 
 def upgrade_environment(url: str, environment_id: UUID) -> bool:
@@ -49,14 +48,13 @@ def upgrade_environment(url: str, environment_id: UUID) -> bool:
             return False
         if found is not None and found > ENVIRONMENT_VERSION:
             raise _newer(f"environment {environment_id}", found, ENVIRONMENT_VERSION)
-        _upgrade(
+        return _upgrade(
             connection,
             "environment",
             schema,
             f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
             f"SET LOCAL search_path = {schema}",
         )
-    return True
 
 
 def _found(connection: Any, schema: str) -> str | None:
@@ -75,8 +73,11 @@ def _newer(what: str, found: str, known: str) -> WaypostError:
     )
 
 
-def _upgrade(connection: Any, tree: str, schema: str, *prepare: str) -> None:
-    """Run a tree's revisions on an open connection, in one transaction: all of them or none. Two at once take turns."""
+def _upgrade(connection: Any, tree: str, schema: str, *prepare: str) -> bool:
+    """Run a tree's revisions on an open connection, in one transaction: all of them or none.
+
+    Two at once take turns; False for the one that found nothing left to do.
+    """
     from alembic import command
     from alembic.config import Config
 
@@ -85,6 +86,8 @@ def _upgrade(connection: Any, tree: str, schema: str, *prepare: str) -> None:
     config.set_main_option("script_location", str(_HERE / tree / "migrations"))
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
+    config.attributes["applied"] = applied = list[str]()
     config.attributes["prelude"] = (_LOCK.format(schema), *prepare)
     with _alembic:
         command.upgrade(config, "head")
+    return bool(applied)

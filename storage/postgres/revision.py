@@ -18,7 +18,11 @@ def run() -> None:
         # Here and not before: SQLAlchemy rolls back once when it first meets a connection.
         for statement in attributes["prelude"]:
             connection.exec_driver_sql(statement)
-        context.configure(connection=connection, version_table_schema=attributes["schema"])
+        context.configure(
+            connection=connection,
+            version_table_schema=attributes["schema"],
+            on_version_apply=lambda step, **_: attributes["applied"].append(step.up_revision_id),
+        )
         with context.begin_transaction():
             context.run_migrations()
         connection.commit()
