@@ -5,6 +5,7 @@ with the first object, so that a process which never sees a large payload does n
 """
 
 import asyncio
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"  # S3 wants one; ours has one place
 _STORES = 256
+_BUCKET = re.compile("wp-[0-9a-f]{32}")
 
 
 class S3Credentials(msgspec.Struct, frozen=True):
@@ -35,6 +37,11 @@ class S3Credentials(msgspec.Struct, frozen=True):
 def bucket_name(environment_id: UUID) -> str:
     """`wp-<32 hex digits>`."""
     return f"wp-{environment_id.hex}"
+
+
+def is_bucket_name(name: str) -> bool:
+    """Whether a bucket is, or was, an environment's."""
+    return _BUCKET.fullmatch(name) is not None
 
 
 class ObjectStore:

@@ -25,7 +25,7 @@ from infra.local.folder import MIN_FREE_BYTES, DataFolder, write_secret
 from infra.local.problem import ExitCode, LocalError
 from storage.objects import backup as objects
 from storage.objects.seal import BUCKET
-from storage.objects.store import bucket_name
+from storage.objects.store import bucket_name, is_bucket_name
 from storage.postgres import cluster
 from storage.postgres.backup import role, tool
 from storage.postgres.backup.seal import copy_again, last_seals
@@ -111,9 +111,16 @@ async def restore(platform: Platform, reader: Reader, progress: Progress) -> dic
 
 
 async def _load_objects(platform: Platform, reader: Reader, progress: Progress) -> None:
-    owner, buckets, s3 = platform.url("waypost_owner"), reader.manifest.buckets, objects.connect(*platform.s3)
+    """Of the environments that the database knows, and of the platform itself; not of one made after the snapshot."""
+    owner, s3 = platform.url("waypost_owner"), objects.connect(*platform.s3)
+    async with (await platform.database()).unit() as connection:
+        known = {bucket_name(row["id"]) for row in await connection.fetch("select id from control.environment")}
+    buckets = [bucket for bucket in reader.manifest.buckets if bucket in known or not is_bucket_name(bucket)]
     seals = await last_seals(owner)
-    wanted = seals.knows if seals is not None else lambda _bucket, _key: True
+
+    def wanted(bucket: str, key: str) -> bool:
+        return bucket in buckets and (seals is None or seals.knows(bucket, key))
+
     with reader.part(OBJECTS) as file:
         count, done = await asyncio.to_thread(
             objects.load, s3, buckets, file, wanted, lambda n, so_far: progress.tell(f"{n}, {size(so_far)}")
