@@ -15,7 +15,8 @@ insert into control.node_credential (
 ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 """
 _FIND = f"""
-select {_COLUMNS}, secret_hash from control.node_credential where client_id = $1 and deleted_at is null
+select {_COLUMNS}, secret_hash from control.node_credential c where client_id = $1 and deleted_at is null
+    and exists (select from control.environment e where e.id = c.environment_id and e.status not in ('deleting', 'deleted'))
 """  # noqa: S608 - constants only
 _READ = f"""
 select {_COLUMNS} from control.node_credential where environment_id = $1 and id = $2 and deleted_at is null
@@ -55,7 +56,7 @@ async def insert_credential(connection: Connection, credential: NodeCredential, 
 
 
 async def find_credential(connection: Connection, client_id: str) -> KeptCredential | None:
-    """The live credential of that client id, for the token endpoint."""
+    """The live credential of that client id, for the token endpoint; none of an environment that is being deleted."""
     row = await connection.fetchrow(_FIND, client_id)
     return None if row is None else KeptCredential(_credential(row), row["secret_hash"])
 
