@@ -2,12 +2,15 @@
 
 import io
 import json
+import os
 import re
 import stat
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -193,6 +196,32 @@ def test_login_keeps_a_key_that_the_platform_accepts(waypost, platform, tmp_path
     gone = waypost("env", "get", **signed_out)
     assert (gone.code, "waypost login" in gone.err) == (3, True)
     assert platform.admin_key not in secrets.read_text()
+
+
+def test_login_keeps_the_key_in_the_keyring_of_the_system(platform, tmp_path):
+    """Processes of their own and a fake backend: the secret is in the keyring and in no file; logout takes it out."""
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")} | {
+        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHON_KEYRING_BACKEND": "fake_keyring.FakeKeyring",
+        "FAKE_KEYRING": str(tmp_path / "keyring.json"),
+        "WAYPOST_CONFIG": str(tmp_path / "config.toml"),
+    }
+
+    def run(*arguments: str, stdin: str = "") -> Any:
+        command = [sys.executable, "-P", "-m", "waypost_sdk.command.main", *arguments]
+        return subprocess.run(  # noqa: S603 -- our own command
+            command, input=stdin, capture_output=True, text=True, timeout=60, env=variables, check=False
+        )
+
+    done = run("login", "--url", platform.api_url, "--key-stdin", "-e", platform.environment, stdin=platform.admin_key)
+    assert json.loads(done.stdout)["credential"] == "keyring"
+    assert "kept in the system's keyring" in done.stderr
+    assert list(json.loads((tmp_path / "keyring.json").read_text()).values()) == [platform.admin_key]
+    assert [file.name for file in tmp_path.glob("*.toml")] == ["config.toml"]
+    assert platform.admin_key not in (tmp_path / "config.toml").read_text()
+    assert run("env", "get").returncode == 0
+    assert run("logout").returncode == 0
+    assert json.loads((tmp_path / "keyring.json").read_text()) == {}
 
 
 def test_login_keeps_nothing_that_is_refused(waypost, platform, tmp_path, signed_out):
