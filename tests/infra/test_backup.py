@@ -18,7 +18,7 @@ import pytest
 from waypost_sdk import AsyncClient, Node
 
 from infra.local.admin.archive import Reader
-from infra.local.admin.connection import open_platform
+from infra.local.admin.connection import of_folder, open_platform
 from infra.local.folder import DataFolder
 from storage.postgres.tenancy import role_name
 from storage.secrets import DATABASE_PASSWORD
@@ -30,13 +30,15 @@ RESULTS = ["small", 17, LARGE]
 SECONDS = 60
 
 
-def waypost(*arguments: str | Path) -> Any:
-    return subprocess.run([*WAYPOST, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+def waypost(*arguments: str | Path, settings: dict[str, str] | None = None) -> Any:
+    command = [*WAYPOST, *map(str, arguments)]
+    environment = os.environ | (settings or {})
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
 
-async def run_waypost(*arguments: str | Path) -> dict[str, Any]:
+async def run_waypost(*arguments: str | Path, settings: dict[str, str] | None = None) -> dict[str, Any]:
     """The command's JSON; fails when it does."""
-    done = await asyncio.to_thread(waypost, *arguments)
+    done = await asyncio.to_thread(waypost, *arguments, settings=settings)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -183,6 +185,47 @@ async def test_every_job_acknowledged_before_a_backup_is_found_after_the_restore
         await assert_audit_goes_on(other, backup)
     finally:
         await asyncio.to_thread(stop_platform, restored)
+
+
+async def test_a_backup_is_restored_into_an_empty_cluster(source: Platform, tmp_path: Path) -> None:
+    """By the settings instead of a data folder; refused while the cluster's transactions are behind the backup's, and
+    once it holds something."""
+    servers = await asyncio.to_thread(start_platform, tmp_path / "cluster", relays=0, gateways=0, workers=0)
+    backup = tmp_path / "backup"
+    try:
+        made = await run_waypost("admin", "backup", "--to", backup, settings=settings_of(source, source))
+        settings = settings_of(servers, source)
+        admin = await asyncpg.connect(servers.database_url("postgres"))
+        await admin.execute("drop schema control cascade")
+        reader = Reader.open(backup)
+        reader.close()
+        transaction = reader.manifest.transaction
+        if int(await admin.fetchval("select pg_current_xact_id()::text")) < transaction:
+            behind = await asyncio.to_thread(waypost, "admin", "restore", "--from", backup, settings=settings)
+            assert (behind.returncode, "pg_resetwal --epoch=1" in behind.stderr) == (8, True)
+        await burn_transactions(admin, up_to=transaction)
+        restored = await run_waypost("admin", "restore", "--from", backup, settings=settings)
+        assert (restored["restored"], restored["counts"]) == (None, made["counts"])
+        assert await admin.fetchval("select count(*) from control.job") == made["counts"]["job"]
+        login = "select rolcanlogin, rolpassword is not null from pg_authid where rolname ~ '^env_'"
+        assert tuple(await admin.fetchrow(login)) == (True, True)
+        await admin.close()
+        again = await asyncio.to_thread(waypost, "admin", "restore", "--from", backup, settings=settings)
+        assert (again.returncode, "control schema already" in again.stderr) == (8, True)
+    finally:
+        await asyncio.to_thread(stop_platform, tmp_path / "cluster")
+
+
+def settings_of(platform: Platform, key_of: Platform) -> dict[str, str]:
+    """A worker's settings and the logins of owner and administrator, as an operator of a cluster has them."""
+    endpoint = f"http://{platform.process('objects')['address']}"
+    found = of_folder(DataFolder(platform.data_dir), {"WAYPOST_S3_ENDPOINT": endpoint})
+    return found | {"WAYPOST_KEK_FILE": str(DataFolder(key_of.data_dir).kek_file)}
+
+
+async def burn_transactions(connection: Any, up_to: int) -> None:
+    while int(await connection.fetchval("select pg_current_xact_id()::text")) < up_to:
+        continue
 
 
 async def assert_own_login(platform: Platform) -> None:
