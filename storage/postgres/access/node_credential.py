@@ -16,7 +16,9 @@ insert into control.node_credential (
 """
 _FIND = f"""
 select {_COLUMNS}, secret_hash from control.node_credential c where client_id = $1 and deleted_at is null
-    and exists (select from control.environment e where e.id = c.environment_id and e.status not in ('deleting', 'deleted'))
+    and exists (
+        select from control.environment e where e.id = c.environment_id and e.status not in ('deleting', 'deleted')
+    )
 """  # noqa: S608 - constants only
 _READ = f"""
 select {_COLUMNS} from control.node_credential where environment_id = $1 and id = $2 and deleted_at is null
