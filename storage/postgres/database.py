@@ -22,7 +22,12 @@ CONNECT_SECONDS = 5.0
 ACQUIRE_SECONDS = 10.0
 STATEMENT_SECONDS = 30  # of an environment's role; `SET ROLE` does not apply the role's own setting
 
-_SESSION = {"jit": "off", "idle_in_transaction_session_timeout": "60s", "timezone": "UTC"}
+_SESSION = {
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "standard_conforming_strings": "on",
+}
 
 # Plans that cannot flip when a table is empty or freshly vacuumed (decision 12).
 _PINNED = {f"enable_{node}": "off" for node in ("seqscan", "bitmapscan", "sort", "hashjoin", "mergejoin")} | {
@@ -64,9 +69,52 @@ def translate_errors() -> Iterator[None]:
 
 
 class _Session(asyncpg.Connection):  # type: ignore[misc]
-    """A connection that knows whether its state was put back in the round trip that ended its transaction."""
+    """A connection that knows whether its state was put back in the round trip that ended its transaction, and what is
+    to be sent together with the COMMIT of its unit of work (`with_commit`)."""
 
-    __slots__ = ("clean",)
+    __slots__ = ("clean", "last", "savepoints")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.clean = False
+        self.last: list[str] | None = None  # None outside of a unit
+        self.savepoints = 0
+
+    async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:  # noqa: ASYNC109 - asyncpg's
+        """As asyncpg's, which begins and ends transactions and savepoints by these very texts."""
+        if not args:
+            if query == "COMMIT;" and self.last:
+                query, self.last = "".join(self.last) + query, None
+            elif query.startswith("SAVEPOINT"):
+                self.savepoints += 1
+            elif query.startswith(("RELEASE SAVEPOINT", "ROLLBACK TO")):
+                self.savepoints -= 1
+        return await super().execute(query, *args, timeout=timeout)  # type: ignore[no-any-return]
+
+
+async def with_commit(connection: Connection, statement: str) -> None:
+    """Run a statement that answers nothing in the same round trip as the COMMIT of the unit that `connection` is of;
+    at once where there is no such unit, or within a savepoint. Every value in it went through `literal`.
+
+    A fault of the statement fails the COMMIT: the unit changes all or nothing, as ever.
+    """
+    session = getattr(connection, "_con", connection)  # of the pool's proxy; isinstance takes all connections for ours
+    last = getattr(session, "last", None)
+    if last is not None and not session.savepoints:
+        last.append(statement + ";")
+    else:
+        await connection.execute(statement)
+
+
+def literal(value: str | int | None) -> str:
+    """A value as SQL text (standard_conforming_strings is on). Raises ValueError for a NUL, which no text can hold."""
+    if value is None:
+        return "null"
+    if isinstance(value, int):
+        return str(value)
+    if "\0" in value:
+        raise ValueError("a text in PostgreSQL holds no NUL")
+    return "'" + value.replace("'", "''") + "'"
 
 
 async def _reset(connection: _Session) -> None:
@@ -114,8 +162,14 @@ class Database:
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Connection]:
         """A transaction as the process's role: committed at the end, rolled back on any error."""
-        async with _acquired(self._general) as connection, connection.transaction():
-            yield connection
+        async with _acquired(self._general) as connection:
+            session = _session(connection)
+            session.last, session.savepoints = [], 0
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                session.last = None
 
     @asynccontextmanager
     async def as_environment(self, environment_id: UUID) -> AsyncIterator[Connection]:

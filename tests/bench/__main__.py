@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import crowding, floor, report, running, starting, submitting
+from tests.bench import access, auditing, crowding, floor, report, running, starting, submitting
 from tests.bench.context import Bench
 from tests.bench.peers import compare
 from tests.bench.report import Row
@@ -24,9 +24,11 @@ from tests.bench.stack import Stack
 
 SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "memory": starting.memory,
+    "access": access.cost,
     "idle": running.idle,
     "submit": submitting.single,
     "bulk": submitting.bulk,
+    "audit": auditing.cost,
     "saturation": running.saturation,
     "sustained": running.sustained,
     "nodes": crowding.idle_nodes,

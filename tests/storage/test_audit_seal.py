@@ -287,6 +287,7 @@ async def test_entries_in_flight_are_not_skipped(audit: Audit) -> None:
     ends, and it is sealed then."""
     slow, gone = new_id(), new_id()
     async with audit.worker.unit() as connection:
+        await connection.execute("select pg_current_xact_id()")  # as any change does; entries go with the COMMIT
         await insert_audit(connection, entry(slow))
         made = await audit.add(3)
         await audit.seal()
@@ -313,7 +314,7 @@ async def test_sealing_under_way_of_writers_seals_each_entry_once(audit: Audit) 
         for _ in range(15):
             async with audit.worker.unit() as connection:
                 await insert_audit(connection, entry(new_id()))
-                await connection.execute("select pg_sleep($1)", pause)  # keeps its transaction open
+                await connection.execute("select pg_current_xact_id(), pg_sleep($1)", pause)  # stays open
         return 15
 
     async def sealing() -> None:
