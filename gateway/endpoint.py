@@ -190,7 +190,7 @@ async def find_place(
     """What the path addresses; a path that names no organization is about the caller's first with that permission."""
     organization = parameters.get("org") or str(organization_where(principal, permission))
     path = (organization, parameters.get("project"), parameters.get("environment"))
-    return await services.places.find(path, principal.organizations)
+    return await services.places.find(path, principal)
 
 
 def read_query(text: bytes, declared: Iterable[Parameter]) -> dict[str, list[str]]:

@@ -120,7 +120,7 @@ def _only(principal: Principal, names: Mapping[UUID, Named]) -> Path | None:
 
 async def find_visible(services: "Services", principal: Principal, path: Path) -> Place:
     """A place that the caller may know of; raises 404."""
-    place = await services.places.find(path, principal.organizations)
+    place = await services.places.find(path, principal)
     environment = place.scope.environment_id
     if environment and environment not in principal.placed and confined(principal, place.organization.id):
         raise errors.not_found("environment")

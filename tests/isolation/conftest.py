@@ -21,7 +21,10 @@ from infra.local.folder import DataFolder
 from storage.objects.store import S3Credentials
 from storage.postgres.database import Database, role_name
 from storage.secrets import DATABASE_PASSWORD, S3_CREDENTIALS, EnvironmentKeys
+from tests.gateway.conftest import make_gateway, own_gateway
 from tests.isolation.closed_ground import ClosedGround
+
+__all__ = ["make_gateway", "own_gateway"]  # fixtures
 
 READY_SECONDS = 30.0
 

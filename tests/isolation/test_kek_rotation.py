@@ -286,7 +286,7 @@ def test_a_platform_starts_with_its_own_key_only(own_platform: Platform) -> None
     folder.kek_file.write_bytes(whole)
 
 
-# --- the ring -----------------------------------------------------------------------------------------------------------
+# --- the ring -------------------------------------------------------------------------------------------------------
 
 
 def _text(key: bytes) -> str:
@@ -309,8 +309,8 @@ def test_several_keys_are_chosen_by_their_id(tmp_path: Path) -> None:
 
 
 def test_a_ring_learns_of_a_key_without_being_told(tmp_path: Path) -> None:
-    """A replaced file counts from the next wrap on, and when a key is met that is not known yet; a file that is gone for
-    a moment takes nothing away."""
+    """A replaced file counts from the next wrap on, and when a key is met that is not known yet. A file that is gone
+    for a moment takes nothing away."""
     first = DataKey.generate()
     path = tmp_path / "kek"
     path.write_text(_text(first))

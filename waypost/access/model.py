@@ -68,9 +68,11 @@ class Principal(msgspec.Struct, frozen=True):
     session_id: UUID | None = None  # a person's
     placed: dict[UUID, Grant] = {}  # each by its place; made from `grants`
     organizations: frozenset[UUID] = frozenset()  # that it can see at all; made from `grants`
+    places: frozenset[UUID] = frozenset()  # the keys of `placed`; made from `grants`
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "placed", {grant.place: grant for grant in self.grants})
+        msgspec.structs.force_setattr(self, "places", frozenset(self.placed))
         msgspec.structs.force_setattr(self, "organizations", frozenset(grant.organization_id for grant in self.grants))
 
     @property
