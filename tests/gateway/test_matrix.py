@@ -249,6 +249,13 @@ async def probe(own_gateway: OwnGateway) -> AsyncIterator[httpx.AsyncClient]:
         yield session
 
 
+@pytest.fixture(scope="module")
+async def anonymous(own_gateway: OwnGateway) -> AsyncIterator[httpx.AsyncClient]:
+    """HTTP without a credential of its own."""
+    async with httpx.AsyncClient(base_url=own_gateway.url, timeout=30) as session:
+        yield session
+
+
 def address(declared: Endpoint, ground: Ground) -> str:
     """A path of the endpoint in the ground, its own things made up."""
     named = {"org": ground.slug, "project": "images", "environment": "one", "function": "a.b"}
@@ -288,13 +295,12 @@ async def test_every_route_admits_exactly_whom_the_contract_says(
 
 @pytest.mark.parametrize("declared", ENDPOINTS, ids=lambda declared: declared.name)
 async def test_every_route_refuses_before_it_does_anything(
-    own_gateway: OwnGateway, ground: Ground, credentials: list[Credential], declared: Endpoint
+    anonymous: httpx.AsyncClient, ground: Ground, credentials: list[Credential], declared: Endpoint
 ) -> None:
     """The real endpoints, over HTTP and with the short way for submissions, refuse exactly the same."""
     path = address(declared, ground)
     refused = [one for one in credentials if one.expected(declared) != ADMITTED]
-    async with httpx.AsyncClient(base_url=own_gateway.url) as client:
-        answers = await asyncio.gather(*(ask(client, declared, path, one.headers) for one in refused))
+    answers = await asyncio.gather(*(ask(anonymous, declared, path, one.headers) for one in refused))
     for credential, answer in zip(refused, answers, strict=True):
         check(declared, credential, answer)
 
@@ -313,13 +319,12 @@ READABLE = [d for d in ENDPOINTS if d.method == "GET" and not d.public and d.kin
 
 @pytest.mark.parametrize("declared", READABLE, ids=lambda declared: declared.name)
 async def test_who_is_admitted_to_read_is_served(
-    platform: Any, own_gateway: OwnGateway, ground: Ground, declared: Endpoint
+    platform: Any, anonymous: httpx.AsyncClient, ground: Ground, declared: Endpoint
 ) -> None:
     """No endpoint refuses by itself a person whom the matrix admits."""
     viewer = await sign_in(platform, (ground.id, None, Role.VIEWER))
     admin = await sign_in(platform, (ground.id, None, Role.ORG_ADMIN))
     admitted = admin if by_role(Role.VIEWER)(declared) == 403 else viewer
-    async with httpx.AsyncClient(base_url=own_gateway.url) as client:
-        answer = await ask(client, declared, address(declared, ground), admitted.headers)
+    answer = await ask(anonymous, declared, address(declared, ground), admitted.headers)
     assert answer.status_code not in (401, 403), answer.text
     assert answer.status_code < 500, answer.text
