@@ -67,7 +67,9 @@ async def test_real_answers_fit_the_description(
     organization, project, environment = shared_environment.place.split("/")
     named = {"org": organization, "project": project, "environment": environment, "job": made.json()["id"]}
     for declared in ENDPOINTS:
-        if declared.method != "GET" or declared.answer is None or set(declared.parameters) - set(named):
+        if declared.method != "GET" or declared.answer is None or declared.kind != "application/json":
+            continue
+        if set(declared.parameters) - set(named):
             continue
         query = f"?environment={shared_environment.id}" if declared.path.endswith("jwks.json") else ""
         own = declared.path.startswith(("/v1/sessions", "/v1/people"))
