@@ -14,7 +14,6 @@ from storage.postgres.tenancy import environment as environments
 from storage.postgres.version import ENVIRONMENT_VERSION
 from waypost import ids
 from waypost.audit.model import AuditEntry
-from waypost.errors import Category, WaypostError, unavailable
 from waypost.tenancy.model import Environment, Status
 
 ACTOR = "system"
@@ -36,24 +35,10 @@ async def migrate(job: PlatformJob, ports: EnvironmentPorts, provisioner_url: st
 
 
 def upgrade(provisioner_url: str, environment_id: UUID) -> bool:
-    """Blocking; True when something was done. Errors as `migrate`; also `schema_newer`."""
-    import psycopg
-    from sqlalchemy.exc import DBAPIError
+    """Blocking; True when something was done. Raises as `storage.postgres.migration.upgrade_environment`."""
+    from storage.postgres.migration import upgrade_environment  # with its driver: loaded when there is something to do
 
-    from storage.postgres.migration import upgrade_environment
-
-    try:
-        return upgrade_environment(provisioner_url, environment_id)
-    except (psycopg.Error, DBAPIError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, psycopg.OperationalError):  # away, or another holds a lock
-            raise unavailable("PostgreSQL") from error
-        reason = str(cause).strip().splitlines()[0]
-        raise WaypostError(
-            "migration_failed",
-            f"The schema of environment {environment_id} could not be brought to {ENVIRONMENT_VERSION}: {reason}.",
-            Category.INTERNAL,
-        ) from error
+    return upgrade_environment(provisioner_url, environment_id)
 
 
 def entry(environment: Environment, actor: str) -> AuditEntry:

@@ -91,7 +91,9 @@ def _print_summary(summary: dict[str, Any], *, as_json: bool, is_new: bool) -> N
         typer.echo(f"API      {summary['api_url']}")
         typer.echo(f"relay    {summary['relay_address']}")
         typer.echo(f"place    {summary['org']}/{summary['project']}/{summary['environment']}")
-        if is_new:
+        if not summary["admin_key"]:
+            typer.echo("key      none is kept here: any that you have works, as does `waypost admin create-user`")
+        elif is_new:
             typer.echo(f"key      {summary['admin_key']}   (shown this once; kept in {key_file})")
         else:
             typer.echo(f"key      in {key_file}")

@@ -5,6 +5,8 @@ and SQLAlchemy (0.8 s of imports) are loaded only when there is something to do.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,7 +16,7 @@ from psycopg import sql
 
 from storage.postgres.database import role_name
 from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION
-from waypost.errors import Category, WaypostError
+from waypost.errors import Category, WaypostError, unavailable
 
 _alembic = threading.Lock()  # its context lives in module globals: one upgrade at a time in a process
 _HERE = Path(__file__).parent
@@ -39,10 +41,11 @@ def upgrade_control(url: str) -> bool:
 def upgrade_environment(url: str, environment_id: UUID) -> bool:
     """Bring one environment's schema, which exists, to ENVIRONMENT_VERSION.
 
-    `url` is the login of its owner, the provisioner. True when something was done; raises `schema_newer`.
+    `url` is the login of its owner, the provisioner. True when something was done. Raises `schema_newer`;
+    `migration_failed`, which no retry helps; `unavailable`, when the server is away or somebody holds a lock.
     """
     schema = role_name(environment_id)
-    with psycopg.connect(url) as connection:
+    with _told_apart(f"environment {environment_id}"), psycopg.connect(url) as connection:
         found = _found(connection, schema)
         if found == ENVIRONMENT_VERSION:
             return False
@@ -55,6 +58,22 @@ def upgrade_environment(url: str, environment_id: UUID) -> bool:
             f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
             f"SET LOCAL search_path = {schema}",
         )
+
+
+@contextmanager
+def _told_apart(what: str) -> Iterator[None]:
+    """What another try may help, and what it does not."""
+    try:
+        yield
+    except Exception as error:
+        cause = getattr(error, "orig", error)  # SQLAlchemy's errors carry the driver's
+        if isinstance(cause, psycopg.OperationalError):
+            raise unavailable("PostgreSQL") from error
+        if not isinstance(cause, psycopg.Error):
+            raise
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        sentence = f"The schema of {what} could not be brought to {ENVIRONMENT_VERSION}: {reason}."
+        raise WaypostError("migration_failed", sentence, Category.INTERNAL) from error
 
 
 def _found(connection: Any, schema: str) -> str | None:
