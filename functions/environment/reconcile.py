@@ -1,7 +1,7 @@
 """Comparing what there is with what there should be, and finishing or removing what a crash left (decisions 14, 21).
 
 Every worker's timer asks for it, rows decide whose turn it is; `waypost admin reconcile` does it at once. Each finding
-is looked at again under the environment's lock before anything is done, logged, and written to the audit. Refuses: to
+is looked at again under the environment's lock before anything is done; what was done is in the audit. Refuses: to
 remove what belongs to no environment that this platform ever had (another platform may share the servers): that is only
 reported, unless the operator says otherwise.
 """
@@ -99,20 +99,19 @@ async def reconcile(
         mended = await _mend(found, standings.get(found.environment_id), ports, unknown=unknown) if fix else found
         if mended is not None:
             findings.append(mended)
-            _log.warning(
-                "reconcile.found", **{name: str(value) for name, value in msgspec.structs.asdict(mended).items()}
-            )
     return findings
 
 
 async def tick(ports: EnvironmentPorts, seconds: float = EVERY_SECONDS) -> None:
-    """Reconcile if nobody did in that time. What keeps it from looking is logged; the next turn looks again."""
+    """Reconcile if nobody did in that time, and log what was found. What keeps it from looking is logged, too: the next
+    turn looks again."""
     async with ports.database.unit() as connection:
         mine = await take_turn(connection, seconds)
     if not mine:
         return
     try:
-        await reconcile(ports, fix=True, days=RECENT_DAYS)
+        for found in await reconcile(ports, fix=True, days=RECENT_DAYS):
+            _log.warning("reconcile.found", **found.texts())
     except Exception as error:  # noqa: BLE001 - whatever a server answers, a worker goes on
         _log.warning("reconcile.failed", error=describe(error))
 
