@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from waypost.errors import WaypostError
 from waypost.limit.decision import changed_overrides, defaults, in_force, require_room
 from waypost.limit.model import LIMITS, Level, Source
+from waypost.settings import SETTINGS
 
 PAGE = Path(__file__).parents[2] / "docs" / "limits.md"
 _values = st.dictionaries(st.sampled_from(sorted(LIMITS)), st.integers(0, 10**9))
@@ -85,3 +86,18 @@ def test_the_page_has_every_limit_with_its_default(name: str) -> None:
     limit = LIMITS[name]
     row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}` |"))
     assert f"| {limit.level.value} | {limit.meaning} | {limit.default:,} |" in row
+
+
+def test_limits_are_read_from_the_settings() -> None:
+    """Name and value, with commas between."""
+    assert SETTINGS["limits"].parse("nodes=500, projects=20") == {"nodes": 500, "projects": 20}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["nodes", "nodes=", "nodes=-1", "nodes=x", "nope=1", "nodes=1,nodes=2", "routes=10", "requests_per_second=1"],
+)
+def test_wrong_limits_in_the_settings_are_refused(text: str) -> None:
+    """Requests a second have settings of their own."""
+    with pytest.raises(ValueError, match="must be a whole number|is not one limit"):
+        SETTINGS["limits"].parse(text)
