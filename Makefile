@@ -48,10 +48,13 @@ fault: install ## kill things under load and count (SEED=…)
 proto: install ## regenerate the contracts package from the .proto sources
 	@$(BIN)/python proto/generate.py
 
+access: install ## write the matrix of routes, permissions and roles into docs/access.md
+	@$(BIN)/python -P -m gateway.matrix
+
 lock: install ## pin the newest versions that fit
 	@for f in uv dev peers; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --universal --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help install up demo test lint check migrations bench fault proto lock clean
+.PHONY: help install up demo test lint check migrations bench fault proto access lock clean

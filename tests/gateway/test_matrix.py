@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ import httpx
 import msgspec
 import pytest
 
+from gateway import matrix
 from gateway.edge import Edge
 from gateway.endpoint import Call, Endpoint, application
 from gateway.exchange import Answer
@@ -328,3 +330,21 @@ async def test_who_is_admitted_to_read_is_served(
     answer = await ask(anonymous, declared, address(declared, ground), admitted.headers)
     assert answer.status_code not in (401, 403), answer.text
     assert answer.status_code < 500, answer.text
+
+
+def test_the_page_shows_the_matrix_as_it_is(tmp_path: Path) -> None:
+    """docs/access.md is made from the declarations: `python -P -m gateway.matrix` after a route changed."""
+    assert matrix.main(["--check"]) == 0
+    stale = tmp_path / "access.md"
+    stale.write_text(matrix.PAGE.read_text().replace("ManageOrgMemberships", "ViewOrg"))
+    assert matrix.main(["--check", str(stale)]) == 1
+    assert matrix.main([str(stale)]) == matrix.main(["--check", str(stale)]) == 0
+    assert stale.read_text() == matrix.PAGE.read_text()
+
+
+def test_the_pages_table_of_roles_is_the_contracts() -> None:
+    """Cell by cell."""
+    rows = {line.split(" | ")[0].strip("| "): line for line in matrix.roles_table().splitlines()[2:]}
+    for permission, cells in TABLE.items():
+        shown = [cell.strip() for cell in rows[permission].strip("|").split("|")[1:]]
+        assert shown == ["yes" if cell == "y" else "" for cell in cells]
