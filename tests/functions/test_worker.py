@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -14,11 +15,13 @@ import httpx
 import pytest
 
 from functions.environment.phase import EnvironmentPorts
+from functions.environment.provision import provision
 from functions.worker import every
 from infra.local.folder import DataFolder
 from jobs.platform import NUDGE_CHANNEL, Hints, nudge
 from storage.postgres.environment import provision as schema
 from storage.postgres.tenancy import environment as environments
+from tests.functions.life_ground import begin, remains
 from waypost.errors import unavailable
 from waypost.tenancy.model import Status
 
@@ -157,6 +160,38 @@ async def test_a_worker_killed_at_work_is_replaced(
         await connection.execute("update control.platform_job set hinted_at = null where id = $1", made.job.id)
     async with running(settings):
         await until(lambda: is_ready(ports, made), 45)
+
+
+async def test_a_worker_killed_while_it_deletes_is_replaced(
+    settings: dict[str, str], make_unprovisioned: Callable[[], Awaitable[Any]], ports: EnvironmentPorts
+) -> None:
+    """kill -9 inside a step of a deletion; another worker ends it, and nothing is left."""
+    held = contextlib.AsyncExitStack()
+
+    async def make_held() -> Any:
+        await held.aclose()
+        made = await make_unprovisioned()
+        await provision(made.job, ports)
+        job = await begin(ports, made.id)
+        connection = await held.enter_async_context(ports.provisioner.unit())
+        await schema.lock(connection, made.id)
+        return dataclasses.replace(made, job=job)
+
+    async with running(settings) as (process, _), held:
+        made = await taken(ports, make_held)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    async with ports.database.unit() as connection:
+        await connection.execute(
+            "update control.session set lease_until = now() where process = $1 and ended_at is null", OURS
+        )
+        await connection.execute("update control.platform_job set hinted_at = null where id = $1", made.job.id)
+
+    async def nothing_left() -> bool:
+        return not await remains(ports, made.id)
+
+    async with running(settings):
+        await until(nothing_left, 45)
 
 
 async def test_a_wrong_setting_ends_a_worker_with_code_2(settings: dict[str, str]) -> None:

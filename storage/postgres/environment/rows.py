@@ -21,6 +21,7 @@ _ALONG_KEY: Mapping[str, str] = {
     "job_log": "job_id, number, sequence",
     "attempt": "job_id, number",
     "idempotency": "scope, key",
+    "firing": "trigger_id, id",
 }
 _OF_ITS_ROUTES = "route = any (array(select id from control.route where environment_id = $1))"
 _OWN = "environment_id = $1"
@@ -36,6 +37,9 @@ _BY_PLACE: Mapping[str, str] = {
     "route_count": _OWN,
     "route_minute": _OF_ITS_ROUTES,
     "function_pause": _OWN,
+    "schedule": _OWN,
+    "trigger_secret": _OWN,
+    "trigger": _OWN,
     "node": _OWN,
     "node_credential": _OWN,
     "api_key": _OWN,
