@@ -16,6 +16,7 @@ from infra.local.command import register
 from infra.local.folder import DataFolder
 from infra.local.problem import ExitCode, LocalError
 from storage.postgres.version import CONTROL_VERSION, ENVIRONMENT_VERSION
+from tests.conftest import processes_of
 from waypost import clock
 from waypost.secret import KeyEncryptionKey
 
@@ -25,7 +26,11 @@ FORMS = pytest.mark.parametrize("name", ["backup", "backup.tar"])
 def make(target: Path, kek: KeyEncryptionKey, *, key_text: bytes | None = None, **more: Any) -> Path:
     """A small backup, whole as far as anybody can tell without restoring it."""
     writer = Writer.create(target)
-    for name, content in ((DATABASE, os.urandom(3_000_000)), (ROLES, b"{}"), (OBJECTS, os.urandom(5_000))):
+    for name, content in (
+        (DATABASE, os.urandom(3_000_000)),
+        (ROLES, b'{"roles": [], "memberships": []}'),
+        (OBJECTS, os.urandom(5_000)),
+    ):
         with writer.part(name) as sink:
             sink.write(content)
     if key_text is not None:
@@ -111,6 +116,22 @@ def test_a_backup_that_was_never_finished_is_none(
     assert left.exists()
     refused(tmp_path, left, kek_file, ExitCode.OTHER, str(left))
     refused(tmp_path, tmp_path / "nowhere", kek_file, ExitCode.NOT_FOUND, "no backup")
+
+
+def test_what_a_killed_backup_left_is_written_over_by_the_next(tmp_path: Path, kek: KeyEncryptionKey) -> None:
+    """Not while the other still writes: that one is refused."""
+    target = tmp_path / "backup.tar"
+    writer = Writer.create(target)
+    with writer.part(DATABASE) as sink:
+        sink.write(b"half" * 1_000_000)
+    with pytest.raises(LocalError, match="being written") as caught:
+        Writer.create(target)
+    assert caught.value.code is ExitCode.CONFLICT
+    del writer, sink  # its process is gone
+    reader = Reader.open(make(target, kek))
+    reader.verify(lambda _: None)
+    reader.close()
+    assert list(tmp_path.glob("backup*")) == [target]
 
 
 @pytest.mark.parametrize("kept", [0, 100, 1_000_000, 3_000_900, -1024, -1])
@@ -271,6 +292,17 @@ def test_a_part_that_is_taken_back_is_written_anew(tmp_path: Path, kek: KeyEncry
     reader.close()
 
 
+def test_a_restore_that_fails_half_way_leaves_an_empty_folder(
+    tmp_path: Path, kek: KeyEncryptionKey, kek_file: Path
+) -> None:
+    """Here the dump is none, though its checksum is right: exit code 9 with the reason, and no server is left."""
+    source, target = make(tmp_path / "backup.tar", kek), tmp_path / "target"
+    done = waypost("admin", "restore", "--from", str(source), "--data-dir", str(target), "--kek", str(kek_file))
+    assert (done.exit_code, "pg_restore failed" in done.stderr) == (ExitCode.SERVER, True), done.output
+    assert list(target.iterdir()) == []
+    assert processes_of(target) == []
+
+
 def test_no_room_is_said_before_anything_is_written(tmp_path: Path, kek: KeyEncryptionKey, kek_file: Path) -> None:
     """The manifest says how much a restore may need."""
     source = make(tmp_path / "backup.tar", kek, database_bytes=1 << 60)
@@ -297,3 +329,12 @@ class Silent(restoring.Progress):
 
     def done(self, text: str) -> None:
         pass
+
+
+def test_a_setting_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cluster, exit code 2; the logins that were given are not shown."""
+    monkeypatch.setenv("WAYPOST_DATABASE_URL", "postgresql://waypost_worker:hidden@127.0.0.1:1/waypost")
+    done = waypost("admin", "backup", "--to", str(tmp_path / "backup"))
+    assert (done.exit_code, "WAYPOST_S3_ENDPOINT is not set" in done.stderr) == (ExitCode.USAGE, True)
+    assert "hidden" not in done.output
+    assert not (tmp_path / "backup").exists()

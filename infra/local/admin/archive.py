@@ -9,6 +9,7 @@ manifest.json    versions, counts, and size and SHA-256 of every part; written l
 Refuses: to write over anything, to read a backup without manifest, of a newer form, or with a part that is not whole.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -98,7 +99,7 @@ class Writer:
         if is_file_name(self.target):
             if self.target.exists():
                 raise LocalError(f"{self.target} exists already: choose another name.", ExitCode.CONFLICT)
-            self._tar = _new_file(self._partial)
+            self._tar = _own_file(self._partial)
         else:
             if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
                 raise LocalError(f"{self.target} is not an empty folder: choose another.", ExitCode.CONFLICT)
@@ -281,6 +282,20 @@ def _header(name: str, size_bytes: int) -> bytes:
 
 def _new_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w+b")
+
+
+def _own_file(path: Path) -> BinaryIO:
+    """Ours alone while it is open; what a killed backup left under that name goes."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise LocalError(
+            f"Another backup is being written to {path}: choose another name.", ExitCode.CONFLICT
+        ) from None
+    file.truncate()
+    return file
 
 
 def _sync(file: BinaryIO) -> None:
