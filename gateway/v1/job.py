@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from gateway.audit import record
 from gateway.endpoint import PAGE, Call, E, Endpoint, Parameter, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
@@ -235,9 +236,10 @@ async def cancel_job(call: Call) -> Answer:
     job_id = _job_id(call)
     call.services.require_readable(call.environment)
 
-    async def work(_: Connection) -> Answer:
+    async def work(connection: Connection) -> Answer:
         """The ledger commits by itself; a repeat after a crash between the two finds the job canceled: 409."""
         await _cancel(call, job_id)
+        await record(connection, call, "job.cancel", f"job:{job_id}")
         return ok(await view_of(call, await read_job(call, job_id)), 202, [(b"location", location(call, job_id))])
 
     return await once(call, call.environment.id, "jobs.cancel", work)

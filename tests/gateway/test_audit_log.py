@@ -1,5 +1,6 @@
 """The audit log over HTTP: lists, filters, exports."""
 
+import asyncio
 import csv
 import io
 import json
@@ -11,13 +12,15 @@ import asyncpg
 import httpx
 import pytest
 
+from gateway.v1 import audit as audit_endpoints
 from gateway.v1.audit_view import CSV_COLUMNS, safe_cell
-from tests.gateway.conftest import MakeKey, bearer
+from tests.gateway.conftest import MakeKey, OwnGateway, bearer
+from waypost.errors import unavailable
 
 ORG = "/v1/orgs/default"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def owner(platform: Any) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(platform.database_url("waypost_owner"))
     yield connection
@@ -175,3 +178,80 @@ async def test_a_formula_in_a_request_id_is_text_in_the_csv(client: httpx.AsyncC
     await client.post(f"{environment.path}/functions/a.b/pause", headers={"X-Request-Id": request_id}, json={})
     answer = await client.get(f"{environment.path}/audit/export", params={"format": "csv", "request_id": request_id})
     assert [row["request_id"] for row in csv.DictReader(io.StringIO(answer.text))] == [f"'{request_id}"]
+
+
+@pytest.fixture(scope="module")
+async def long_log(client: httpx.AsyncClient, owner: Any) -> tuple[str, str]:
+    """The path and key of an organization with 30,000 entries, about 15 MB of lines."""
+    made = (await client.post("/v1/orgs", json={"name": "Long", "slug": f"l{secrets.token_hex(6)}"})).json()
+    await owner.execute(
+        """
+        insert into control.audit (id, organization_id, actor, action, target, outcome, details)
+        select uuidv7(), $1::uuid, 'system', 'thing.change', 'thing:' || n, 'done',
+            jsonb_build_object('a', repeat('x', 100))
+        from generate_series(1, 30000) n
+        """,
+        made["id"],
+    )
+    return f"/v1/orgs/{made['id']}/audit/export", str(made["admin_key"])
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, fail_at: int = 1 << 30) -> list[int]:
+    """Notes every page that an export reads; the database goes away at one of them."""
+    pages: list[int] = []
+    read = audit_endpoints.list_entries
+
+    async def noted(*args: Any, **kwargs: Any) -> Any:
+        if len(pages) >= fail_at:
+            raise unavailable("PostgreSQL")
+        pages.append(1)
+        return await read(*args, **kwargs)
+
+    monkeypatch.setattr(audit_endpoints, "list_entries", noted)
+    return pages
+
+
+async def settled(pages: list[int]) -> int:
+    """How many pages were read when no more are, for a while."""
+    before = -1
+    while before != len(pages):
+        before = len(pages)
+        await asyncio.sleep(0.4)  # silence is what is waited for
+    return before
+
+
+async def test_an_export_waits_for_a_slow_reader_and_holds_nothing_meanwhile(
+    own_gateway: OwnGateway, long_log: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Constant memory: pages are read as they are taken, and no transaction is open while nobody takes any. In the end
+    every entry is there once. A reader who leaves ends it."""
+    path, key = long_log
+    pages = counted(monkeypatch)
+    async with own_gateway.client.stream("GET", path, headers=bearer(key)) as answer:
+        assert answer.status_code == 200
+        assert await settled(pages) < 45
+        assert (
+            own_gateway.services.database._general.get_idle_size() == own_gateway.services.database._general.get_size()
+        )
+        identifiers = [json.loads(line)["id"] async for line in answer.aiter_lines()]
+    assert len(identifiers) == len(set(identifiers)) >= 30_000
+    assert len(pages) >= 60
+    pages.clear()
+    async with (
+        httpx.AsyncClient(base_url=own_gateway.url, headers=bearer(key)) as leaving,
+        leaving.stream("GET", path),
+    ):
+        await settled(pages)
+    assert await settled(pages) < 60
+
+
+async def test_an_export_that_breaks_off_is_not_taken_for_the_whole(
+    own_gateway: OwnGateway, long_log: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database goes away in the middle: the connection is cut; before the first page it is a 503."""
+    path, key = long_log
+    pages = counted(monkeypatch, fail_at=3)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await own_gateway.client.get(path, headers=bearer(key))
+    assert len(pages) == 3
+    assert (await own_gateway.client.get(path, headers=bearer(key))).status_code == 503

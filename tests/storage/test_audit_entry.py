@@ -139,7 +139,8 @@ async def test_every_filter_has_an_index(ledger_server: OwnPostgres) -> None:
         insert into control.audit (
             id, at, organization_id, project_id, environment_id, actor, action, target, outcome, request_id
         )
-        select uuidv7(make_interval(mins => -n)), now() - make_interval(mins => n), $1, case when n % 7 = 0 then p end, case when n % 100 = 0 then e end, 'key:' || n % 500,
+        select uuidv7(make_interval(mins => -n)), now() - make_interval(mins => n), $1,
+            case when n % 7 = 0 then p end, case when n % 100 = 0 then e end, 'key:' || n % 500,
             case n % 400 when 0 then 'environment.create' when 1 then 'environment.delete' else 'api_key.create' end,
             'thing:' || n, case when n % 1000 = 0 then 'denied' else 'done' end, 'request-' || n
         from generate_series(1, 40000) n, (select uuidv7() as p, uuidv7() as e)
