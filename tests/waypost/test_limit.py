@@ -99,5 +99,5 @@ def test_limits_are_read_from_the_settings() -> None:
 )
 def test_wrong_limits_in_the_settings_are_refused(text: str) -> None:
     """Requests a second have settings of their own."""
-    with pytest.raises(ValueError, match="must be a whole number|is not one limit"):
+    with pytest.raises(ValueError, match=r"must be a whole number|is not one limit"):
         SETTINGS["limits"].parse(text)
