@@ -48,7 +48,7 @@ _BY_PLACE: Mapping[str, str] = {
     "environment_storage": _OWN,
     "route": _OWN,  # last: others are found by it
 }
-SECRETS = ("environment_secret", "signing_key", "api_key")
+SECRETS = ("environment_secret", "signing_key", "api_key", "trigger_secret")
 LEDGER = ("due", "hold", "ready", "permit", "lease", "cancel_request", *_ALONG_KEY)
 ALL = (*LEDGER, *(table for table in _BY_PLACE if table not in LEDGER))
 

@@ -1,0 +1,1 @@
+"""Triggers, their secrets (sealed) and their firings in the control schema."""

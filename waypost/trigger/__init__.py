@@ -1,0 +1,1 @@
+"""Triggers: what submits jobs by itself, a webhook that comes in or a schedule, and each time that it did."""
