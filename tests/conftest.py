@@ -24,6 +24,7 @@ import pytest
 from infra.local import detached, ending
 from infra.local.folder import DataFolder
 from infra.local.option import UpOptions
+from tests.isolation import secret_scan
 
 READY_SECONDS = 30.0
 
@@ -135,11 +136,25 @@ def _platform(summary: dict[str, Any]) -> Platform:
 
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The platform of this run; asserts at the end that no process of it is left."""
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of this run, over all its workers."""
     base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent  # what the workers share
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def noted_secrets(shared_folder: Path) -> Iterator[secret_scan.Collected]:
+    """Every secret that any client of this run is told or sends; the platform's end looks for them."""
+    collected = secret_scan.Collected(shared_folder / f"secrets.{os.getpid()}.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        secret_scan.watch_clients(collected, patch)
+        yield collected
+
+
+@pytest.fixture(scope="session")
+def platform(shared_folder: Path) -> Iterator[Platform]:
+    """The platform of this run; asserts at the end that no process of it is left, and that it showed no secret."""
+    base = shared_folder
     data_dir = base / "platform"
     with _held(base / "platform.lock"):
         summary = base / "platform.json"
@@ -155,8 +170,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with _held(base / "platform.lock"):
         me.unlink()
         if not list(base.glob("platform.user.*")):
+            running = _platform(json.loads(summary.read_text()))
             summary.unlink()
-            stop_platform(data_dir)
+            try:
+                asyncio.run(secret_scan.check_platform(running, base))
+            finally:
+                stop_platform(data_dir)
 
 
 @contextlib.contextmanager
