@@ -105,7 +105,8 @@ async def _again(connection: Connection, keks: KeyEncryptionKeys, where: tuple[U
     row = await connection.fetchrow(_READ, *where)
     if row is None or bytes(row["request_hash"]) != asked or row["answer"] is None:
         raise reused()
-    kek = keks.by_id(row["kek_id"]) if row["kek_id"] else keks.current()  # null: a gateway of the version before kept it
+    # Without an id: a gateway of the version before kept it.
+    kek = keks.by_id(row["kek_id"]) if row["kek_id"] else keks.current()
     sealed = unseal(kek, _place(where), bytes(row["answer"]))
     kept = msgspec.msgpack.decode(sealed, type=_Kept)
     return Answer(kept.status, kept.body, [*kept.headers, REPLAYED], kept.kind)
