@@ -58,12 +58,14 @@ async def check(platform: Platform, start: int = 1) -> "Verified":
     progress = Progress()
     progress.stage("audit")
     chain = PostgresChain(await platform.database("waypost_auditor"))
-    return await operation.verify(
+    seen = await operation.verify(
         chain,
         SealStore(*platform.s3),
         start=start,
         told=lambda seen: progress.tell(f"batch {seen.last}, {seen.entries} entries"),
     )
+    progress.done(f"{seen.batches} batches, {seen.entries} entries")
+    return seen
 
 
 def document(seen: "Verified") -> dict[str, object]:
