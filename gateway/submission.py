@@ -16,7 +16,7 @@ from storage.postgres.ledger.record import read_job
 from waypost import errors
 from waypost.ids import new_id
 from waypost.job.decision import not_taking
-from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Submission
+from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Request, Submission
 from waypost.job.specification import parse_bulk, parse_submission, policy_text
 from waypost.limit.decision import payload_over_limit
 from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, WAITING_JOBS
@@ -139,20 +139,17 @@ class BulkAnswer(msgspec.Struct):
 async def submit_bulk(call: Call) -> Answer:
     """`POST E/jobs/bulk`: all or nothing, in order.
 
-    Each item can carry a key of its own. An Idempotency-Key header stands for a key of every item without one, made of
-    the header and the item's index, so that a repeat of the whole request finds every job.
+    Each item can carry a key of its own; the Idempotency-Key header stands for the whole request.
     """
-    items = parse_bulk(await call.exchange.body())
-    whole = key_of(call.exchange)
+    body = await call.exchange.body()
+    items, key = parse_bulk(body), key_of(call.exchange)
     await _admit(call, len(items))
-    batch = []
-    for index, (spec, own) in enumerate(items):
-        key, scope = (
-            (own, "jobs") if own is not None else (f"{whole}/{index}", "jobs.bulk") if whole else (None, "jobs")
-        )
-        hashed = hash_of(spec, scope) if key is not None else None
-        batch.append(await prepare(call, spec, idempotency_key=key, hashed=hashed, scope=scope))
-    accepted = await call.services.committer.submit_bulk(batch) if batch else []
+    batch = [
+        await prepare(call, spec, idempotency_key=own, hashed=hash_of(spec) if own is not None else None)
+        for spec, own in items
+    ]
+    whole = Request(call.environment.id, key, request_hash("jobs.bulk", body)) if key is not None else None
+    accepted = await call.services.committer.submit_bulk(batch, whole) if batch else []
     refused = [index for index, one in enumerate(accepted) if one.conflict]
     if refused:
         for submission in batch:
@@ -160,10 +157,15 @@ async def submit_bulk(call: Call) -> Answer:
         if accepted[refused[0]].closed:
             raise not_taking(Status.DELETING)
         conflict = reused()
+        if whole is not None and len(refused) == len(accepted):
+            raise conflict
         conflict.problems = tuple(
             errors.Problem(f"/jobs/{index}/idempotency_key", conflict.code, "This key was used with another job.")
             for index in refused
         )
         raise conflict
+    for submission, one in zip(batch, accepted, strict=True):
+        if one.replayed:
+            await _discard(call, submission)
     headers = [REPLAYED] if accepted and all(one.replayed for one in accepted) else []
     return Answer(ACCEPTED, encode(BulkAnswer([JobReference(one.id, JobState.QUEUED) for one in accepted])), headers)

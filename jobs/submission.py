@@ -6,7 +6,7 @@ the commit each environment concerned gets one wake message. Refuses to answer b
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -15,7 +15,7 @@ import structlog
 from jobs.lane import Lanes, Waiting, size_of
 from jobs.wake import wakes
 from waypost.errors import Category, WaypostError
-from waypost.job.model import Accepted, Submission
+from waypost.job.model import Accepted, Request, Submission
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_BYTES = 4 << 20
@@ -30,7 +30,8 @@ _log = structlog.get_logger("jobs.submission")
 class SubmittingLedger(Protocol):
     """What is used of the ledger."""
 
-    async def submit(self, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]: ...
+    async def submit(self, batch: Sequence[Submission]) -> list[Accepted]: ...
+    async def submit_whole(self, batch: Sequence[Submission], request: Request | None = None) -> list[Accepted]: ...
     async def release_holds(self, lines: Iterable[tuple[UUID, str]]) -> list[tuple[UUID, int, int]]: ...
 
 
@@ -66,7 +67,7 @@ class GroupCommitter:
         self._schedule()
         return await future
 
-    async def submit_bulk(self, batch: Sequence[Submission]) -> list[Accepted]:
+    async def submit_bulk(self, batch: Sequence[Submission], request: Request | None = None) -> list[Accepted]:
         """All of one environment's batch or nothing, in order; errors as for `submit`. A conflict keeps nothing.
 
         One bulk of an environment at a time, so that environments take turns.
@@ -80,7 +81,7 @@ class GroupCommitter:
         lane.reserve(len(batch), size)
         try:
             async with self._bulk_turns[environment_id], self._bulk_slots:
-                accepted = await self._kept(batch, atomic=True)
+                accepted = await _known(self._ledger.submit_whole(batch, request))
         finally:
             lane.release(len(batch), size)
             self._lanes.forget_if_empty(environment_id)
@@ -137,7 +138,7 @@ class GroupCommitter:
     async def _settle(self, batch: list[Waiting]) -> None:
         """Answer every one. A row that cannot be stored must not take its neighbours along: halve until it is alone."""
         try:
-            accepted = await self._kept([submission for submission, _ in batch])
+            accepted = await _known(self._ledger.submit([submission for submission, _ in batch]))
         except WaypostError as error:
             if error.category is Category.INVALID and len(batch) > 1:
                 middle = len(batch) // 2
@@ -153,14 +154,6 @@ class GroupCommitter:
             for (_, future), answer in zip(batch, accepted, strict=True):
                 if not future.done():
                     future.set_result(answer)
-
-    async def _kept(self, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]:
-        try:
-            return await self._ledger.submit(batch, atomic=atomic)
-        except WaypostError as error:
-            if error.category is Category.UNAVAILABLE:
-                raise _unknown() from error
-            raise
 
     def _tell(self, kept: Iterable[tuple[Submission, Accepted]]) -> None:
         """Wake relays for what can run now; let the lines of concurrency keys move."""
@@ -186,6 +179,16 @@ class GroupCommitter:
     def _wake(self, places: Iterable[tuple[UUID, int, int]], *, rewind: bool = False) -> None:
         for channel, payload in wakes(places, rewind=rewind):
             self._valkey.publish(channel, payload)
+
+
+async def _known(keeping: Awaitable[list[Accepted]]) -> list[Accepted]:
+    """The ledger's answers; that PostgreSQL is away becomes the error that says what to do about it."""
+    try:
+        return await keeping
+    except WaypostError as error:
+        if error.category is Category.UNAVAILABLE:
+            raise _unknown() from error
+        raise
 
 
 def _refuse(batch: list[Waiting], error: BaseException) -> None:

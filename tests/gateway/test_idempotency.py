@@ -101,6 +101,10 @@ async def test_a_whole_bulk_request_can_be_repeated(client: httpx.AsyncClient, e
     again = await client.post(f"{environment.path}/jobs/bulk", json=body, headers=headers)
     assert again.json() == first.json()
     assert len({item["id"] for item in first.json()["items"]}) == 5
+    assert again.headers["idempotent-replayed"] == "true"
+    other = {"jobs": body["jobs"][:4]}
+    refused = await client.post(f"{environment.path}/jobs/bulk", json=other, headers=headers)
+    assert (refused.status_code, refused.json()["code"]) == (409, "idempotency_conflict")
 
 
 async def test_a_secret_is_answered_again_to_the_same_request_and_lies_sealed(

@@ -11,7 +11,7 @@ from jobs.submission import MAX_BATCH_ROWS, GroupCommitter
 from jobs.wake import Rewind, Wake, decode_environment, environment_channel
 from waypost.errors import Category, WaypostError, unavailable
 from waypost.ids import new_id
-from waypost.job.model import Accepted, Submission
+from waypost.job.model import Accepted, Request, Submission
 
 A, B = new_id(), new_id()
 
@@ -31,7 +31,10 @@ class FakeLedger:
         self.released: list[set[tuple[UUID, str]]] = []
         self.started = asyncio.Event()
 
-    async def submit(self, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]:
+    async def submit_whole(self, batch: Sequence[Submission], request: Request | None = None) -> list[Accepted]:
+        return await self.submit(batch)
+
+    async def submit(self, batch: Sequence[Submission]) -> list[Accepted]:
         self.batches.append(list(batch))
         self.started.set()
         await self.gate.wait()

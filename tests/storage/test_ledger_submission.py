@@ -10,7 +10,7 @@ from storage.postgres.ledger.ledger import Ledger
 from tests.storage.ledger_ground import Ground, Tenant
 from waypost.errors import WaypostError
 from waypost.ids import new_id
-from waypost.job.model import Accepted, Submission
+from waypost.job.model import Accepted, Request, Submission
 from waypost.route.model import MAX_ROUTES_PER_ENVIRONMENT
 
 
@@ -86,14 +86,55 @@ async def test_an_atomic_batch_with_a_conflict_keeps_nothing(ground: Ground, ten
     await tenant.submit(idempotency_key="used")
     good = [await tenant.submission(idempotency_key=f"k{number}") for number in range(3)]
     bad = await tenant.submission(idempotency_key="used", request_hash=b"another")
-    answers = await ground.gateway.submit([*good, bad], atomic=True)
+    answers = await ground.gateway.submit_whole([*good, bad])
     assert [answer.conflict for answer in answers] == [False, False, False, True]
     assert await ground.count("job") == 1
     assert await ground.count("idempotency") == 1
     repeat = await tenant.submission(idempotency_key="used")
-    answers = await ground.gateway.submit([*good, repeat], atomic=True)
+    answers = await ground.gateway.submit_whole([*good, repeat])
     assert [answer.replayed for answer in answers] == [False, False, False, True]
     assert await ground.count("job") == 4
+
+
+async def test_one_record_stands_for_a_bulk_request(ground: Ground, tenant: Tenant) -> None:
+    """Twelve at once with one key: one set of jobs, the same for all. Another body under the key keeps nothing."""
+    request = Request(tenant.id, "whole", b"body")
+
+    async def client() -> list[Accepted]:
+        return await ground.gateway.submit_whole([await tenant.submission() for _ in range(5)], request)
+
+    everybody = await asyncio.gather(*(client() for _ in range(12)))
+    assert len({tuple(answer.id for answer in answers) for answers in everybody}) == 1
+    assert sorted(answers[0].replayed for answers in everybody) == [False] + [True] * 11
+    assert (await ground.count("job"), await ground.count("idempotency")) == (5, 1)
+    other = Request(tenant.id, "whole", b"another body")
+    answers = await ground.gateway.submit_whole([await tenant.submission()], other)
+    assert [answer.conflict for answer in answers] == [True]
+    await ground.admin.execute("update control.idempotency set expires_at = now() - interval '1 second'")
+    answers = await ground.gateway.submit_whole([await tenant.submission()], other)
+    assert [(answer.conflict, answer.replayed) for answer in answers] == [(False, False)]
+    assert await ground.count("job") == 6
+
+
+async def test_a_bulk_request_remembers_the_jobs_that_its_items_keys_stand_for(ground: Ground, tenant: Tenant) -> None:
+    """An item whose own key is in use answers the first job, in a repeat of the whole request too."""
+    first = await tenant.submit(idempotency_key="k")
+    request = Request(tenant.id, "whole", b"body")
+    batch = [await tenant.submission(), await tenant.submission(idempotency_key="k")]
+    answers = await ground.gateway.submit_whole(batch, request)
+    assert [answer.id for answer in answers] == [batch[0].id, first[0]]
+    again = await ground.gateway.submit_whole([await tenant.submission(), await tenant.submission()], request)
+    assert [(answer.id, answer.replayed) for answer in again] == [(batch[0].id, True), (first[0], True)]
+
+
+async def test_a_refused_bulk_request_leaves_its_key_free(ground: Ground, tenant: Tenant) -> None:
+    """All or nothing holds for the record too."""
+    await tenant.submit(idempotency_key="used")
+    request = Request(tenant.id, "whole", b"body")
+    bad = await tenant.submission(idempotency_key="used", request_hash=b"another")
+    assert (await ground.gateway.submit_whole([bad], request))[0].conflict
+    answers = await ground.gateway.submit_whole([await tenant.submission()], request)
+    assert [(answer.conflict, answer.replayed) for answer in answers] == [(False, False)]
 
 
 async def test_a_value_that_cannot_be_stored_keeps_nothing(ground: Ground, tenant: Tenant) -> None:

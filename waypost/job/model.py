@@ -168,6 +168,14 @@ class Submission(msgspec.Struct, frozen=True):
     idempotency_scope: str = "jobs"
 
 
+class Request(msgspec.Struct, frozen=True):
+    """A bulk request with an Idempotency-Key of its own: one record stands for all of its jobs."""
+
+    environment_id: UUID
+    key: str
+    hash: bytes  # of the body
+
+
 class Accepted(msgspec.Struct, frozen=True):
     """What became of a submission: `id` is the first job's when `replayed`; a `conflict` kept nothing: the key was used
     with another body or, when `closed`, the environment is being deleted."""

@@ -17,7 +17,7 @@ from storage.postgres.ledger.retention import object as bucket
 from storage.postgres.ledger.retention.object import ErasedObjects, Objects
 from storage.postgres.ledger.route import Routes
 from storage.postgres.ledger.sweep import Swept
-from waypost.job.model import Accepted, Ask, Claimed, Ending, Retrying, Settled, Submission
+from waypost.job.model import Accepted, Ask, Claimed, Ending, Request, Retrying, Settled, Submission
 from waypost.route.model import Route
 
 
@@ -45,9 +45,13 @@ class Ledger:
     async def routes_by_id(self, ids: Sequence[int]) -> list[Route]:
         return await self._routes.by_id(ids)
 
-    async def submit(self, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]:
+    async def submit(self, batch: Sequence[Submission]) -> list[Accepted]:
         """See `submission.submit`."""
-        return await submission.submit(self._database, batch, atomic=atomic)
+        return await submission.submit(self._database, batch)
+
+    async def submit_whole(self, batch: Sequence[Submission], request: Request | None = None) -> list[Accepted]:
+        """See `submission.submit_whole`."""
+        return await submission.submit_whole(self._database, batch, request)
 
     async def claim(self, session_id: int, asks: Sequence[Ask]) -> list[Claimed]:
         """See `claim.claim`."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from storage.postgres.database import Connection, Database
 from storage.postgres.ledger.statement import MAX_ROWS, run
 from waypost.errors import unavailable
-from waypost.job.model import Accepted, Submission
+from waypost.job.model import Accepted, Request, Submission
 
 MAX_ROUNDS = 50  # a key in use that is gone when looked up makes another round; this often it is no race any more
 
@@ -43,26 +43,77 @@ class _Conflicted(Exception):  # noqa: N818 (ends a transaction, is no fault)
     """Rolls an atomic batch back."""
 
 
-async def submit(database: Database, batch: Sequence[Submission], *, atomic: bool = False) -> list[Accepted]:
-    """Keep `batch`, durably; the answers are in its order.
+async def submit(database: Database, batch: Sequence[Submission]) -> list[Accepted]:
+    """Keep `batch`, durably, each by itself; the answers are in its order.
 
     A key in use with the same hash answers the first job (`replayed`), with another hash nothing was kept of that one
-    (`conflict`), and nothing is kept of an environment that is being deleted (`closed`). With `atomic` one conflict
-    keeps nothing at all: every answer that is no conflict is then moot.
+    (`conflict`), and nothing is kept of an environment that is being deleted (`closed`).
     Raises `unavailable` (then it is not known what was kept: keys tell) and `unstorable` (then nothing was).
     """
-    if not atomic:
-        async with database.hot() as connection:
-            return await _resolve(connection, batch)
+    async with database.hot() as connection:
+        return await _resolve(connection, batch)
+
+
+async def submit_whole(
+    database: Database, batch: Sequence[Submission], request: Request | None = None
+) -> list[Accepted]:
+    """All of `batch`, of one environment, or nothing: where one answer is a conflict, the others are moot.
+
+    With a `request`, one record stands for all: a repeat gets the first answer's jobs, another body under its key makes
+    every answer a conflict. A record for each job was half of what a bulk costs. Errors as for `submit`.
+    """
     answers: list[Accepted] = []
     try:
         async with database.hot() as connection, connection.transaction():
+            if request is not None and (first := await _first_answer(connection, request, batch)) is not None:
+                return first
             answers = await _resolve(connection, batch)
             if any(answer.conflict for answer in answers):
                 raise _Conflicted  # noqa: TRY301 (leaving by an error is what rolls back)
+            if request is not None and any(answer.replayed for answer in answers):
+                await connection.execute(_KEEP_JOBS, *_place(request), _packed(answer.id for answer in answers))
     except _Conflicted:
         pass
     return answers
+
+
+_SCOPE = "jobs.bulk"
+_CLAIM_REQUEST = """
+insert into control.idempotency as i (environment_id, scope, key, reference, request_hash, job_ids, expires_at)
+values ($1, $2, $3, $4, $5, $6, now() + interval '24 hours')
+on conflict (environment_id, scope, key) do update
+    set reference = excluded.reference, request_hash = excluded.request_hash, job_ids = excluded.job_ids,
+        expires_at = excluded.expires_at
+    where i.expires_at <= now()
+returning true
+"""
+_READ_REQUEST = """
+select request_hash, job_ids from control.idempotency where environment_id = $1 and scope = $2 and key = $3
+"""
+_KEEP_JOBS = "update control.idempotency set job_ids = $4 where environment_id = $1 and scope = $2 and key = $3"
+_ID_BYTES = 16
+
+
+def _place(request: Request) -> _Key:
+    return request.environment_id, _SCOPE, request.key
+
+
+def _packed(ids: Iterable[UUID]) -> bytes:
+    return b"".join(identifier.bytes for identifier in ids)
+
+
+async def _first_answer(connection: Connection, request: Request, batch: Sequence[Submission]) -> list[Accepted] | None:
+    """None when the request is the first under its key, which is now its own until the end of the transaction: whoever
+    comes with it meanwhile waits."""
+    jobs = _packed(item.id for item in batch)
+    if await connection.fetchval(_CLAIM_REQUEST, *_place(request), batch[0].id, request.hash, jobs):
+        return None
+    row = await connection.fetchrow(_READ_REQUEST, *_place(request))
+    if row is None or row["request_hash"] != request.hash:
+        return [Accepted(item.id, conflict=True) for item in batch]
+    kept = row["job_ids"]
+    ids = (UUID(bytes=kept[start : start + _ID_BYTES]) for start in range(0, len(kept), _ID_BYTES))
+    return [Accepted(identifier, replayed=True) for identifier in ids]
 
 
 async def _resolve(connection: Connection, batch: Sequence[Submission]) -> list[Accepted]:

@@ -17,3 +17,6 @@ create table control.follower (
     at timestamptz not null default now()
 );
 grant select, insert, update, delete on control.follower to waypost_worker;
+
+-- A bulk request's Idempotency-Key stands for all of its jobs: their ids, 16 bytes each, in order.
+alter table control.idempotency add column job_ids bytea;
