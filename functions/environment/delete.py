@@ -15,7 +15,7 @@ from jobs.wake import ACCESS_CHANNEL, KeyChanged, encode, states
 from storage.postgres.audit.entry import insert_audit
 from storage.postgres.database import Connection
 from storage.postgres.environment import login, removal
-from storage.postgres.environment.rows import ALL, BITE, LEDGER, SECRETS, delete_rows
+from storage.postgres.environment.rows import ALL, BITE, SECRETS, delete_rows
 from storage.postgres.ledger import closing
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.tenancy import environment as environments
@@ -139,20 +139,23 @@ async def _s3_user(environment: Environment, connection: Connection, ports: Envi
 
 async def _ledger(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> bool:
     """One bite of every table; again until none is full."""
-    return await _delete(environment.id, LEDGER, ports) or await _delete(environment.id, ALL, ports)
+    return await _delete(environment.id, ALL, ports)
 
 
 async def _delete(environment_id: UUID, tables: Iterable[str], ports: EnvironmentPorts) -> bool:
-    """One bite of each table; True when one of them was full."""
-    full = False
-    for table in tables:
-        async with ports.database.unit() as own:
-            count = await delete_rows(own, environment_id, table)
-            if count:
-                counts = {"rows": count} | ({_COUNTED[table]: count} if table in _COUNTED else {})
-                await removal.count_removed(own, environment_id, **counts)
-        full |= count >= BITE
-    return full
+    """One bite of each table, in one transaction; True when one of them was full. Routes stay until none is: other rows
+    are found by them."""
+    counts: dict[str, int] = {}
+    async with ports.database.unit() as own:
+        for table in tables:
+            if table == "route" and max(counts.values(), default=0) >= BITE:
+                break
+            if count := await delete_rows(own, environment_id, table):
+                counts[table] = count
+        if counts:
+            figures = {figure: counts[table] for table, figure in _COUNTED.items() if table in counts}
+            await removal.count_removed(own, environment_id, rows=sum(counts.values()), **figures)
+    return max(counts.values(), default=0) >= BITE
 
 
 async def _gone(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> bool | None:

@@ -64,8 +64,10 @@ async def run_phase(plan: PhasePlan, environment_id: UUID, ports: EnvironmentPor
     if environment is None or not _stands(plan, standing):
         return
     left = [step.name for step in steps if step.state is not StepState.DONE]
-    for name in left:
-        if not await _run(plan, name, environment, ports):
+    if left:
+        await _mark(ports, plan, environment_id, left[0], StepState.RUNNING)
+    for name, following in zip(left, [*left[1:], None], strict=True):
+        if not await _run(plan, name, following, environment, ports):
             return
 
 
@@ -73,9 +75,11 @@ def _stands(plan: PhasePlan, standing: tuple[Status, Phase] | None) -> bool:
     return standing is not None and standing[1] is plan.phase and standing[0] in plan.statuses
 
 
-async def _run(plan: PhasePlan, name: str, environment: Environment, ports: EnvironmentPorts) -> bool:
-    """False when the environment has left the phase."""
-    await _mark(ports, plan, environment.id, name, StepState.RUNNING)
+async def _run(
+    plan: PhasePlan, name: str, following: str | None, environment: Environment, ports: EnvironmentPorts
+) -> bool:
+    """Do one step, and mark it and the following one in the transaction that did it: a commit a step. False when the
+    environment has left the phase."""
     more: bool | None = True
     try:
         while more:
@@ -86,6 +90,10 @@ async def _run(plan: PhasePlan, name: str, environment: Environment, ports: Envi
                 more = await plan.steps[name](environment, connection, ports)
                 if not more:
                     await environments.mark_step(connection, environment.id, name, StepState.DONE, phase=plan.phase)
+                    if following is not None:
+                        await environments.mark_step(
+                            connection, environment.id, following, StepState.RUNNING, phase=plan.phase
+                        )
     except Later:
         raise
     except Exception as error:

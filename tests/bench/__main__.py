@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import access, auditing, crowding, floor, report, running, starting, submitting
+from tests.bench import access, auditing, crowding, floor, living, report, running, starting, submitting
 from tests.bench.context import Bench
 from tests.bench.peers import compare
 from tests.bench.report import Row
@@ -33,6 +33,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "sustained": running.sustained,
     "nodes": crowding.idle_nodes,
     "environments": crowding.environments,
+    "life": living.life,
     "snapshot": crowding.snapshot,
     "million": crowding.million,
 }

@@ -49,8 +49,7 @@ _BY_PLACE: Mapping[str, str] = {
     "route": _OWN,  # last: others are found by it
 }
 SECRETS = ("environment_secret", "signing_key", "api_key", "trigger_secret")
-LEDGER = ("due", "hold", "ready", "permit", "lease", "cancel_request", *_ALONG_KEY)
-ALL = (*LEDGER, *(table for table in _BY_PLACE if table not in LEDGER))
+ALL = (*_ALONG_KEY, *_BY_PLACE)
 
 
 async def delete_rows(connection: Connection, environment_id: UUID, table: str, *, thorough: bool = False) -> int:
