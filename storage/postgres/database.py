@@ -98,7 +98,9 @@ async def with_commit(connection: Connection, statement: str) -> None:
 
     A fault of the statement fails the COMMIT: the unit changes all or nothing, as ever.
     """
-    session = getattr(connection, "_con", connection)  # of the pool's proxy; isinstance takes all connections for ours
+    session: Any = getattr(
+        connection, "_con", connection
+    )  # of the pool's proxy; isinstance takes all connections for ours
     last = getattr(session, "last", None)
     if last is not None and not session.savepoints:
         last.append(statement + ";")
