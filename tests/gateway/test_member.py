@@ -225,12 +225,15 @@ async def test_of_two_administrators_who_remove_each_other_one_stays(
             return (await client.patch(path, json={"role": "viewer"}, headers=actor.headers)).status_code
         return (await client.delete(path, headers=actor.headers)).status_code
 
-    both = await asyncio.gather(take(one, two, act != "delete"), take(two, one, act == "demote"))
-    assert sorted(status // 100 for status in both) == [2, 4], both
-    assert set(both) <= {200, 204, 403, 404, 409}
     owner = await asyncpg.connect(platform.database_url("waypost_owner"))
     query = "select count(*) from control.membership where organization_id = $1 and role = 'org_admin'"
-    assert await owner.fetchval(query, ground.id) == 1
+    for _ in range(8):
+        both = await asyncio.gather(take(one, two, act != "delete"), take(two, one, act == "demote"))
+        assert sorted(status // 100 for status in both) == [2, 4], both
+        assert set(both) <= {200, 204, 403, 404, 409}
+        assert await owner.fetchval(query, ground.id) == 1
+        one = one if both[0] < 300 else two
+        two = await sign_in(platform, (ground.id, None, Role.ORG_ADMIN))
     await owner.close()
 
 

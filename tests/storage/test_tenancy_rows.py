@@ -18,7 +18,7 @@ from storage.secrets import EnvironmentKeys
 from tests.own_postgres import OwnPostgres
 from waypost import clock, ids
 from waypost.access.key import check_key, make_node_secret, same_secret
-from waypost.access.model import NodeCredential, Role
+from waypost.access.model import Grant, NodeCredential, Role
 from waypost.errors import WaypostError
 from waypost.secret import DataKey, KeyEncryptionKey, SealError
 from waypost.tenancy import operation
@@ -166,15 +166,19 @@ async def test_a_key_is_found_until_it_is_revoked_or_expires(database: Database,
         assert kept is not None
         assert same_secret(text, kept.secret_hash)
         assert kept.key == key
-        assert kept.key.principal.environment_id == environment.id
+        assert kept.key.principal.grants == (Grant(organization.id, key.role, environment_id=environment.id),)
         await api_key.touch_keys(connection, [key.id])
         listed = await api_key.list_keys(connection, organization.id, environment.id, before=None, limit=9)
         assert [k.last_used_at is not None for k in listed] == [True]
         assert await api_key.list_keys(connection, organization.id, None, before=None, limit=9) == []
-        await api_key.replace_key(connection, organization.id, key.id, ids.new_id(), overlap_seconds=3600)
+        assert await api_key.replace_key(connection, organization.id, key.id, ids.new_id(), overlap_seconds=3600)
+        assert not await api_key.replace_key(connection, organization.id, key.id, ids.new_id(), overlap_seconds=-1)
         assert await api_key.find_key(connection, key.public_id) is not None
-        await api_key.replace_key(connection, organization.id, key.id, ids.new_id(), overlap_seconds=-1)
-        assert await api_key.find_key(connection, key.public_id) is None
+        other, _ = await operation.create_api_key(
+            unit, actor="x", organization_id=organization.id, environment_id=None, name="o", role=Role.VIEWER
+        )
+        assert await api_key.replace_key(connection, organization.id, other.id, ids.new_id(), overlap_seconds=-1)
+        assert await api_key.find_key(connection, other.public_id) is None
         assert await api_key.revoke_key(connection, ids.new_id(), environment.id, key.id) is None
         assert await api_key.revoke_key(connection, organization.id, environment.id, key.id) == key.public_id
         assert await api_key.revoke_key(connection, organization.id, environment.id, key.id) is None

@@ -71,7 +71,7 @@ def permissions_of(principal: Principal, scope: Scope) -> frozenset[Permission]:
 
 def confined(principal: Principal, organization_id: UUID) -> bool:
     """Whether the caller has nothing but single environments in the organization."""
-    return all(g.environment_id is not None for g in principal.grants if g.organization_id == organization_id)
+    return bool(principal.confined) and organization_id in principal.confined
 
 
 def visible_organizations(principal: Principal) -> frozenset[UUID]:

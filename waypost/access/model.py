@@ -31,7 +31,11 @@ class PrincipalKind(StrEnum):
     ORGANIZATION_KEY = "organization_key"  # wp_…
     ENVIRONMENT_KEY = "environment_key"  # wpe_…
     PERSON = "person"  # somebody who signed in: a session's cookie, or wps_…
+    TRIGGER = "trigger"  # a webhook whose signature was right, a schedule that was due
     SYSTEM = "system"  # the platform itself: `waypost up`, a platform job
+
+
+_ACTORS = {PrincipalKind.PERSON: "person", PrincipalKind.TRIGGER: "trigger"}
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -69,18 +73,22 @@ class Principal(msgspec.Struct, frozen=True):
     placed: dict[UUID, Grant] = {}  # each by its place; made from `grants`
     organizations: frozenset[UUID] = frozenset()  # that it can see at all; made from `grants`
     places: frozenset[UUID] = frozenset()  # the keys of `placed`; made from `grants`
+    confined: frozenset[UUID] = frozenset()  # organizations in which it has single environments only; from `grants`
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "placed", {grant.place: grant for grant in self.grants})
         msgspec.structs.force_setattr(self, "places", frozenset(self.placed))
-        msgspec.structs.force_setattr(self, "organizations", frozenset(grant.organization_id for grant in self.grants))
+        organizations = frozenset(grant.organization_id for grant in self.grants)
+        at_large = frozenset(grant.organization_id for grant in self.grants if grant.environment_id is None)
+        msgspec.structs.force_setattr(self, "organizations", organizations)
+        msgspec.structs.force_setattr(self, "confined", organizations - at_large)
 
     @property
     def actor(self) -> str:
-        """How audit and `submitted_by` name the caller: `key:<id>`, `person:<id>` or `system`."""
+        """How audit and `submitted_by` name the caller: `key:<id>`, `person:<id>`, `trigger:<id>` or `system`."""
         if self.kind is PrincipalKind.SYSTEM:
             return "system"
-        return f"person:{self.id}" if self.kind is PrincipalKind.PERSON else f"key:{self.id}"
+        return f"{_ACTORS.get(self.kind, 'key')}:{self.id}"
 
     @property
     def organization_id(self) -> UUID:
