@@ -78,7 +78,7 @@ class EnvironmentKeys:
 
 
 async def require_keks(connection: Connection, ring: KeyRing, *, register: bool = True) -> None:
-    """For the start of a process: its keys are those of this data. The key that wraps is registered, unless `register`
+    """For the start of a process: its keys are those of this data. They are registered, unless `register`
     is False. Raises SealError with a sentence for the operator.
     """
     with translate_errors():
@@ -91,4 +91,5 @@ async def require_keks(connection: Connection, ring: KeyRing, *, register: bool 
                 "give the key file that belongs to this data"
             )
         if register:
-            await kek.register_kek(connection, ring.current().id)
+            for kek_id in ring.ids:
+                await kek.register_kek(connection, kek_id)

@@ -15,8 +15,12 @@ from storage.postgres.environment import provision
 from tests.own_postgres import PASSWORD, OwnPostgres
 
 SECURED = """
-select c.oid, c.relname from pg_class c
+select c.oid, c.relname, has_table_privilege('waypost_environment', c.oid, 'select') as readable from pg_class c
 where c.relnamespace = 'control'::regnamespace and c.relrowsecurity and c.relkind in ('r', 'p') order by 2
+"""
+CHECKS = """
+select c.relname, k.conname from pg_constraint k join pg_class c on c.oid = k.conrelid
+where c.relnamespace = 'control'::regnamespace and c.relrowsecurity and k.contype = 'c' and k.coninhcount = 0
 """
 _COLUMNS = """
 select a.attname, format_type(a.atttypid, null) as type from pg_attribute a
@@ -36,6 +40,11 @@ _VALUES = {
 }
 
 
+def _value(kind: str) -> str:
+    """An expression for some value of a type; raises KeyError for one that no secured table had so far."""
+    return "'{}'" if kind.endswith("[]") else _VALUES[kind]
+
+
 class ClosedGround:
     """`first` and `second` are environments; `admin` is a superuser's connection."""
 
@@ -43,7 +52,8 @@ class ClosedGround:
         self.server = OwnPostgres()
         self.first, self.second = uuid4(), uuid4()
         self.admin: Any = None
-        self.tables: list[str] = []
+        self.tables: list[str] = []  # row-secured, and open to environments
+        self.hidden: list[str] = []  # row-secured, and closed to them altogether
 
     async def start(self) -> None:
         await self.server.create()
@@ -55,7 +65,10 @@ class ClosedGround:
                     await provision.make_schema(provisioner, environment)
                     await provision.join_group(provisioner, environment)
         secured = await self.admin.fetch(SECURED)
-        self.tables = [row["relname"] for row in secured]
+        for row in await self.admin.fetch(CHECKS):  # the rows are nonsense
+            await self.admin.execute(f"alter table control.{row['relname']} drop constraint {row['conname']}")
+        self.tables = [row["relname"] for row in secured if row["readable"]]
+        self.hidden = [row["relname"] for row in secured if not row["readable"]]
         for row in secured:
             await self._fill(row["oid"], row["relname"])
 
@@ -84,7 +97,7 @@ class ClosedGround:
         names = ", ".join(f'"{column["attname"]}"' for column in columns)
         for environment, count in ((self.first, 2), (self.second, 3)):
             values = ", ".join(
-                f"'{environment}'" if column["attname"] == "environment_id" else _VALUES[column["type"]]
+                f"'{environment}'" if column["attname"] == "environment_id" else _value(column["type"])
                 for column in columns
             )
             async with self.admin.transaction():

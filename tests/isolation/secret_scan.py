@@ -24,6 +24,7 @@ from waypost.secret import SealError
 
 _FIELD = re.compile(r"(^|_)(key|secret|token|password|csrf|link|code)$|^(admin_key|client_secret|access_token)$")
 _PUBLIC = re.compile(r"^(label|idempotency|sort)_key$|^code$")
+_TENANTS = ("payload", "result", "labels", "error", "details")  # what tenants wrote, under names of their own
 MIN_LENGTH = 16  # shorter values are words that may be anywhere
 _METRICS = ("gateway", "relay", "worker")
 
@@ -74,7 +75,7 @@ def _fields(value: Any) -> Iterator[tuple[str, str]]:
         for name, item in value.items():
             if isinstance(item, str) and _FIELD.search(name) and not _PUBLIC.search(name):
                 yield name, item
-            elif name not in ("payload", "labels"):
+            elif name not in _TENANTS:
                 yield from _fields(item)
 
 

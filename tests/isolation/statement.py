@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from storage.postgres.environment import rows
 from storage.postgres.ledger import record
 from storage.postgres.ledger.listing import page_of
 from storage.postgres.sql import load
@@ -26,6 +25,8 @@ _STATEMENT = re.compile(rf"\s*(--[^\n]*\n\s*)*({_VERBS})\b", re.IGNORECASE)
 _ID = UUID(int=7 << 76 | 2 << 62)
 _FILLED = JobFilter(states=tuple(JobState), functions=("f",), trigger_ids=(_ID,), labels={"a": ["b"]})
 
+_LEDGER = ("job", "job_label", "job_end", "job_log", "attempt", "ready", "due", "hold", "permit", "lease", "route")
+
 # Statements of several pieces: the place where they stand → what runs there.
 BUILT: dict[str, list[str]] = {
     "storage/postgres/ledger/job_record.sql": [
@@ -35,6 +36,7 @@ BUILT: dict[str, list[str]] = {
     "storage/postgres/ledger/listing.py:page_of": [
         page_of(_FILLED, 10, _ID)[0] + "select * from page, (select $1::uuid, $2::bool)"
     ],
+    "storage/postgres/audit/entry.py:insert_audit": ["insert into control.audit (id) values ($1)"],
     "storage/postgres/audit/listing.py:list_entries": ["select * from control.audit where organization_id = $1"],
     "storage/postgres/backup/snapshot.py:count_rows": ["select count(*) from control.job"],
     "storage/postgres/backup/snapshot.py:_kek_ids": [
@@ -49,10 +51,10 @@ BUILT: dict[str, list[str]] = {
     "storage/postgres/environment/rows.py:leftovers": ["select id from control.environment"],
     "storage/postgres/environment/rows.py:count_rows": [
         f"select '{table}' as name, count(*) as rows from control.{table} where environment_id = $1"
-        for table in rows.LEDGER
+        for table in _LEDGER
     ],
     "storage/postgres/environment/rows.py:_delete_along_key": [
-        f"delete from control.{table} where environment_id = $1" for table in rows.LEDGER
+        f"delete from control.{table} where environment_id = $1" for table in _LEDGER
     ],
     "storage/postgres/tenancy/kek.py:rewrap_batch": ["update control.environment_secret set sealed = $1"],
 }

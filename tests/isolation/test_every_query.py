@@ -112,6 +112,8 @@ async def _choices(connection: Any, text: str, known: dict[str, list[Any]]) -> l
         kinds = [kind.name for kind in (await connection.prepare(text)).get_parameters()]
     except REFUSED:
         return [([], [])]  # refused already: `_ask` says so again
+    except asyncpg.PostgresError as error:
+        raise AssertionError(f"cannot be run at all: {text}") from error
     stranger = {known_id: uuid4() for known_id in known["uuid"]} | {text: f"none-{text}" for text in known["text"]}
     stranger |= {known["int4"][0]: 77_777}
     if not kinds:

@@ -58,6 +58,15 @@ async def test_an_environment_changes_no_row_of_any_table(closed: ClosedGround) 
                     await own.execute(statement)
 
 
+async def test_an_environment_reads_nothing_of_what_is_closed_to_it(closed: ClosedGround) -> None:
+    """Row-secured against mistakes of the processes; an environment's role is not let in at all."""
+    async with closed.environment(closed.first) as own:
+        for table in closed.hidden:
+            for statement in (f"table control.{table}", f"delete from control.{table}"):
+                with pytest.raises(REFUSED):
+                    await own.execute(statement)
+
+
 async def test_row_security_cannot_be_turned_off(closed: ClosedGround) -> None:
     """Whoever asks to see everything gets an error instead of everything."""
     async with closed.environment(closed.first) as own:
