@@ -46,7 +46,9 @@ def life(bench: Bench) -> None:
     took = time.monotonic() - began
     time.sleep(3)
     left = {name: number - before[name] for name, number in _left(bench.stack).items()}
-    grown = {name: size / memory[name] - 1 for name, size in _memory(bench.stack).items() if name in memory}
+    grown: dict[str, float] = {
+        name: size / memory[name] - 1 for name, size in _memory(bench.stack).items() if name in memory
+    }
     _duration(bench, f"environment ready ({count}, {AT_ONCE} at once)", ready, TARGET_READY_MS)
     _duration(bench, f"environment deleted, after {JOBS} jobs", deleted, TARGET_DELETED_MS)
     remains = {name: number for name, number in left.items() if number}
@@ -55,7 +57,7 @@ def life(bench: Bench) -> None:
             "life",
             f"left of {count} environments created, used and deleted",
             ", ".join(f"{number} {name}" for name, number in remains.items()) or "nothing",
-            {**left, "seconds": took},
+            {"seconds": took, **left},
             target="nothing",
             met=not remains,
             note=f"{took:.0f} s in all; roles, schemas, buckets, S3 users, rows",
@@ -67,8 +69,10 @@ def life(bench: Bench) -> None:
             "life",
             "memory of each process after them (PSS)",
             " · ".join(f"{name} {share:+.0%}" for name, share in sorted(grown.items())),
-            {f"{name}_before_mib": size / 2**20 for name, size in memory.items()}
-            | {f"{name}_grown": share for name, share in grown.items()},
+            {
+                **{f"{name}_before_mib": size / 2**20 for name, size in memory.items()},
+                **{f"{name}_grown": share for name, share in grown.items()},
+            },
             target=f"± {TARGET_MEMORY:.0%}",
             met=all(abs(share) <= TARGET_MEMORY for share in ours),
             note=f"read after the first {WARM}; " + " · ".join(f"{n} {s / 2**20:.0f} MiB" for n, s in memory.items()),

@@ -190,3 +190,23 @@ async def test_routes_are_made_once_and_not_without_end(ground: Ground, tenant: 
     routes = await ground.gateway.routes_of(tenant.id)
     assert len(routes) == MAX_ROUTES_PER_ENVIRONMENT
     assert routes[0].selectors == ("gpu",)
+
+
+@pytest.mark.parametrize("status", ["deleting", "deleted"])
+async def test_nothing_is_kept_of_an_environment_that_is_being_deleted(
+    status: str, ground: Ground, tenant: Tenant, other_tenant: Tenant
+) -> None:
+    """Whatever its gateway still believes: neither job nor key, alone or in bulk; its neighbours' jobs are kept."""
+    batch = [
+        await tenant.submission(idempotency_key="k"),
+        await other_tenant.submission(),
+        await tenant.submission(),
+    ]
+    await ground.admin.execute("update control.environment set status = $2 where id = $1", tenant.id, status)
+    refused = Accepted(batch[0].id, conflict=True, closed=True)
+    answers = await ground.gateway.submit(batch)
+    assert answers == [refused, Accepted(batch[1].id), Accepted(batch[2].id, conflict=True, closed=True)]
+    whole = await ground.gateway.submit_whole(batch[:1], Request(tenant.id, "k", b"hash"))
+    assert whole == [refused]
+    assert await ground.count("job") == 1
+    assert await ground.count("idempotency") == 0
