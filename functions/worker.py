@@ -20,9 +20,15 @@ from functions.environment.migrate import migrate
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
 from functions.project.delete import delete as delete_project
+from functions.webhook.deliver import deliverer
+from functions.webhook.network import CheckedNetwork, SystemResolver
+from functions.webhook.send import Sender
 from jobs.audit import Sealer
+from jobs.delivery import Deliveries
+from jobs.fan_out import FanOut
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
 from jobs.retention import Retention
+from jobs.schedule import Schedules
 from jobs.timers import run_timers
 from storage.objects.admin import ObjectAdmin
 from storage.objects.seal import SealStore
@@ -35,6 +41,7 @@ from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
+from waypost.limit.decision import defaults
 from waypost.secret import open_ring
 from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
@@ -116,6 +123,9 @@ class Worker:
         forget = functools.partial(people.forget_people, ports.database)
         retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
         sealer = self._sealer(ports.database)
+        schedules = Schedules(ports.database, ledger, ports.keys, ports.valkey, defaults(self._settings.limits or {}))
+        deliveries = self._deliveries(ports, stack)
+        fan_out = FanOut(ports.database, ports.keys, deliveries.wake)
         measuring = functools.partial(measure.tick, ports.database, ports.objects)
         reconciling = functools.partial(reconcile.tick, ports, self._settings.reconcile_seconds)
         tasks = [
@@ -126,7 +136,10 @@ class Worker:
             asyncio.create_task(every(measure.TICK_SECONDS, measuring, asyncio.Event()), name="measure"),
             asyncio.create_task(every(RECONCILE_SECONDS, reconciling, asyncio.Event()), name="reconcile"),
             asyncio.create_task(
-                run_timers(ledger, ports.valkey, self._stop, retention.tick, sealing=sealer.tick), name="timers"
+                run_timers(
+                    ledger, ports.valkey, self._stop, retention.tick, sealing=sealer.tick, schedules=schedules.tick
+                ),
+                name="timers",
             ),
         ]
         announce("", f"127.0.0.1:{port}", name=self._settings.process_name, fd=self._settings.ready_fd)

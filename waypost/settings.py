@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from waypost.limit.model import LIMITS, REQUESTS
+from waypost.subscription.address import Network, read_subnets
 from waypost.telemetry.model import LogFormat, LogLevel
 
 
@@ -147,6 +148,11 @@ SETTINGS: dict[str, Setting] = {
     "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
     "audit_days": Setting(_number(90, 3650), "days that audit entries are kept, by batches; at least 90", "365"),
     "audit_seal_seconds": Setting(_seconds, "how often the audit is sealed", "60"),
+    "delivery_allow": Setting(
+        read_subnets,
+        "subnets that webhooks may be delivered to beside public addresses, such as 10.0.0.0/8,fd00::/8",
+        "",
+    ),
     "process_name": Setting(_text, "name of this process, such as gateway-1"),
     "ready_fd": Setting(_number(0, 1 << 20), "file descriptor told when the process serves; empty = none", ""),
     "log_format": Setting(_one_of("console", "json"), "how log lines look", "console"),
@@ -209,6 +215,8 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     job_days: int
     audit_days: int
     audit_seal_seconds: float
+    delivery_allow: tuple[Network, ...] | None = None
+    limits: dict[str, int] | None = None
 
 
 def variable(field: str) -> str:

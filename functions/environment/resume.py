@@ -7,6 +7,7 @@ from functions.environment.phase import EnvironmentPorts, PhasePlan, Step, run_p
 from storage.postgres.database import Connection
 from storage.postgres.environment import login
 from storage.postgres.platform.job import PlatformJob
+from storage.postgres.trigger.schedule import look_again
 from waypost.tenancy.model import RESUME_STEPS, Environment, Phase, Status
 
 
@@ -15,6 +16,8 @@ async def resume(job: PlatformJob, ports: EnvironmentPorts) -> None:
     if job.environment_id is not None:
         tell_changed(ports, job.environment_id)  # also when the gateway died after its commit
         await run_phase(PLAN, job.environment_id, ports)
+        async with ports.database.unit() as connection:
+            await look_again(connection, job.environment_id)
 
 
 async def _login(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> None:

@@ -1,6 +1,5 @@
 """What the operations on triggers need: one unit of work, begun and ended by the caller."""
 
-from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -30,7 +29,8 @@ class TriggerUnit(Protocol):
     async def expire_secrets(self, trigger_id: UUID, before: int, overlap_seconds: float) -> None:
         """The secret before ordinal `before` ends so many seconds from now, those before it at once."""
 
-    async def place_schedule(self, trigger: Trigger, next_at: datetime | None) -> None:
-        """When a schedule is due next; everything before now counts as decided. None: not until it is placed again."""
+    async def place_schedule(self, trigger: Trigger) -> None:
+        """A schedule is due by its settings from now on, by Postgres' clock; everything before counts as decided. While
+        it is paused: not until it is placed again."""
 
     async def add_audit(self, entry: AuditEntry) -> None: ...

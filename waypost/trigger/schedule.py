@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from itertools import islice
+from itertools import count, islice
 from typing import Annotated, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, available_timezones
@@ -27,8 +27,6 @@ from waypost.errors import WaypostError, invalid
 MAX_EVERY_SECONDS = 366 * 86_400
 MAX_JITTER_SECONDS = 3_600
 MAX_CRON_CHARACTERS = 256
-MAX_CATCH_UP = 1_000  # due times that `catch_up: all` makes jobs of, the newest ones
-SHOWN_FIRE_TIMES = 5
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -62,41 +60,36 @@ class CatchUp(StrEnum):
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """`cron` with its `timezone`, or `every_seconds`."""
+    """`cron` with its `timezone` (UTC unless given), or `every_seconds`."""
 
     cron: Annotated[str, msgspec.Meta(max_length=MAX_CRON_CHARACTERS)] | None = None
     timezone: str | None = None
     every_seconds: Annotated[int, msgspec.Meta(ge=1, le=MAX_EVERY_SECONDS)] | None = None
 
 
-class ScheduleSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a schedule is beside its job."""
+class Schedule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a schedule is beside its job; encoded, it is its settings with every default spelled out."""
 
     schedule: Timing
     overlap: Overlap = Overlap.ALLOW
     catch_up: CatchUp = CatchUp.NONE
-    jitter_seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_JITTER_SECONDS)] = 0
+    jitter_seconds: Annotated[float, msgspec.Meta(ge=0, le=MAX_JITTER_SECONDS)] = 0
 
 
-class Schedule(msgspec.Struct, frozen=True):
-    """Judged settings. `anchor`: from when on `every_seconds` is counted, the trigger's creation."""
-
-    settings: ScheduleSettings
-    anchor: datetime = EPOCH
-
-
-def check(settings: Mapping[str, Any], anchor: datetime = EPOCH) -> Schedule:
+def check(settings: Mapping[str, Any]) -> Schedule:
     """Settings as JSON values, judged. WaypostError 422 with a JSON pointer: `invalid_cron` (naming the field),
     `unknown_timezone`, `never_due`, and those of any document."""
     if "schedule" not in settings:
         raise invalid("missing_field", "The field 'schedule' is required; send it.", "/schedule")
     try:
-        found = msgspec.convert(settings, ScheduleSettings)
+        found = msgspec.convert(settings, Schedule)
     except msgspec.ValidationError as error:
         problem = explain(error)
         raise invalid(problem.code, problem.message, problem.path) from None
     _check_timing(found.schedule)
-    return Schedule(found, anchor)
+    if found.schedule.cron is not None and found.schedule.timezone is None:
+        return msgspec.structs.replace(found, schedule=Timing(found.schedule.cron, "UTC"))
+    return found
 
 
 def _check_timing(timing: Timing) -> None:
@@ -162,22 +155,23 @@ def _never(text: str) -> WaypostError:
 # --- due times --------------------------------------------------------------------------------------------------------
 
 
-def next_fire_times(schedule: Schedule, after: datetime, count: int) -> list[datetime]:
-    """The first `count` due times later than `after`, strictly increasing, in UTC; fewer when there are no more. What
-    they are depends on the schedule alone: asking again from any of them goes on with the next."""
-    return list(islice(due_times(schedule, after), count))
+def next_fire_times(schedule: Schedule, after: datetime, most: int, anchor: datetime = EPOCH) -> list[datetime]:
+    """The first `most` due times later than `after`, strictly increasing, in UTC; fewer when there are no more. What
+    they are depends on the schedule alone: asking again from any of them goes on with the next. `anchor`: from when on
+    `every_seconds` is counted, the trigger's creation."""
+    return list(islice(due_times(schedule, after, anchor), most))
 
 
-def due_times(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+def due_times(schedule: Schedule, after: datetime, anchor: datetime) -> Iterator[datetime]:
     """The due times later than `after`, as they come."""
-    timing = schedule.settings.schedule
+    timing = schedule.schedule
     if timing.cron is None:
-        return _every(timedelta(seconds=timing.every_seconds or 1), schedule.anchor, after)
+        return _every(timedelta(seconds=timing.every_seconds or 1), anchor, after)
     local = _local_times(timing.cron, timing.timezone or "UTC", after.astimezone(UTC).replace(tzinfo=None))
     return (instant.replace(tzinfo=UTC) for instant in local)
 
 
-def jitter(trigger_id: UUID, due_at: datetime, jitter_seconds: int) -> timedelta:
+def jitter(trigger_id: UUID, due_at: datetime, jitter_seconds: float) -> timedelta:
     """How long after its due time a schedule fires: the same whenever it is asked, at least 0, less than
     `jitter_seconds`."""
     if not jitter_seconds:
@@ -189,14 +183,12 @@ def jitter(trigger_id: UUID, due_at: datetime, jitter_seconds: int) -> timedelta
 
 def fires_at(schedule: Schedule, trigger_id: UUID, due_at: datetime) -> datetime:
     """When the due time makes its job: then, or its jitter later."""
-    return due_at + jitter(trigger_id, due_at, schedule.settings.jitter_seconds)
+    return due_at + jitter(trigger_id, due_at, schedule.jitter_seconds)
 
 
 def _every(period: timedelta, anchor: datetime, after: datetime) -> Iterator[datetime]:
-    number = max((after - anchor) // period, 0)
-    while True:
-        number += 1
-        yield anchor + number * period
+    number = max((after - anchor) // period, 0) + 1
+    return (anchor + n * period for n in count(number))
 
 
 def _local_times(cron: str, zone: str, after: datetime) -> Iterator[datetime]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from storage.postgres.database import Database
+from storage.postgres.database import Connection, Database
 from storage.postgres.ledger.statement import run
 from waypost.errors import unavailable
 from waypost.job.model import End, JobState
@@ -41,16 +41,48 @@ async def cancel(database: Database, environment_id: UUID, job_id: UUID, request
     for _ in range(TRIES):
         found = await cancel_waiting(database, environment_id, job_id)
         found = found or await request_cancel(database, environment_id, job_id, requested_by)
-        found = found or await _settled(database, environment_id, job_id)
+        if found is None:
+            async with database.hot() as connection:
+                found = await _settled(connection, environment_id, job_id)
         if found is not None:
             return found
+    raise unavailable("PostgreSQL")
+
+
+async def cancel_within(
+    connection: Connection, environment_id: UUID, job_id: UUID, requested_by: str
+) -> Canceling | None:
+    """As `cancel`, in the transaction of `connection` (a `hot` one); None when the job has ended, or is unknown."""
+    for _ in range(TRIES):
+        found = await _cancel_waiting(connection, environment_id, job_id)
+        found = found or await _request_cancel(connection, environment_id, job_id, requested_by)
+        if found is not None:
+            return found
+        if await _settled(connection, environment_id, job_id) is not None:
+            return None
     raise unavailable("PostgreSQL")
 
 
 async def cancel_waiting(database: Database, environment_id: UUID, job_id: UUID) -> Canceling | None:
     """End a job that waits as `canceled`; None when it does not wait."""
     async with database.hot() as connection:
-        rows = await run(connection, "cancel_waiting", environment_id, job_id)
+        return await _cancel_waiting(connection, environment_id, job_id)
+
+
+async def request_cancel(database: Database, environment_id: UUID, job_id: UUID, requested_by: str) -> Canceling | None:
+    """Record the wish for a running job, once; None when it does not run. Answers session and attempt that hold it."""
+    async with database.hot() as connection:
+        return await _request_cancel(connection, environment_id, job_id, requested_by)
+
+
+async def cancel_requested(database: Database, jobs: Sequence[UUID]) -> set[UUID]:
+    """Which of `jobs` somebody wants canceled."""
+    async with database.hot(synchronous_commit=False) as connection:
+        return {row["job_id"] for row in await connection.fetch(_WANTED, list(jobs))}
+
+
+async def _cancel_waiting(connection: Connection, environment_id: UUID, job_id: UUID) -> Canceling | None:
+    rows = await run(connection, "cancel_waiting", environment_id, job_id)
     if not rows:
         return None
     row = rows[0]
@@ -59,10 +91,10 @@ async def cancel_waiting(database: Database, environment_id: UUID, job_id: UUID)
     )
 
 
-async def request_cancel(database: Database, environment_id: UUID, job_id: UUID, requested_by: str) -> Canceling | None:
-    """Record the wish for a running job, once; None when it does not run. Answers session and attempt that hold it."""
-    async with database.hot() as connection:
-        rows = await run(connection, "request_cancel", environment_id, job_id, requested_by)
+async def _request_cancel(
+    connection: Connection, environment_id: UUID, job_id: UUID, requested_by: str
+) -> Canceling | None:
+    rows = await run(connection, "request_cancel", environment_id, job_id, requested_by)
     if not rows:
         return None
     row = rows[0]
@@ -75,16 +107,9 @@ async def request_cancel(database: Database, environment_id: UUID, job_id: UUID,
     )
 
 
-async def cancel_requested(database: Database, jobs: Sequence[UUID]) -> set[UUID]:
-    """Which of `jobs` somebody wants canceled."""
-    async with database.hot(synchronous_commit=False) as connection:
-        return {row["job_id"] for row in await connection.fetch(_WANTED, list(jobs))}
-
-
-async def _settled(database: Database, environment_id: UUID, job_id: UUID) -> Canceling | None:
-    async with database.hot() as connection:
-        end = await connection.fetchval(_ENDED, environment_id, job_id)
-        if end is not None:
-            return Canceling(CancelResult.ALREADY_ENDED, End(end).state)
-        known = await connection.fetchval(_KNOWN, environment_id, job_id)
+async def _settled(connection: Connection, environment_id: UUID, job_id: UUID) -> Canceling | None:
+    end = await connection.fetchval(_ENDED, environment_id, job_id)
+    if end is not None:
+        return Canceling(CancelResult.ALREADY_ENDED, End(end).state)
+    known = await connection.fetchval(_KNOWN, environment_id, job_id)
     return None if known else Canceling(CancelResult.UNKNOWN)

@@ -116,6 +116,12 @@ async def _first_answer(connection: Connection, request: Request, batch: Sequenc
     return [Accepted(identifier, replayed=True) for identifier in ids]
 
 
+async def submit_within(connection: Connection, batch: Sequence[Submission]) -> list[Accepted]:
+    """As `submit`, in the transaction of `connection` (a `hot` one), and kept with its commit: what else is done there
+    happens exactly when the jobs are. A deadlock or `unstorable` fails the transaction."""
+    return await _resolve(connection, batch)
+
+
 async def _resolve(connection: Connection, batch: Sequence[Submission]) -> list[Accepted]:
     answers: dict[int, Accepted] = {}
     pending = list(enumerate(batch))

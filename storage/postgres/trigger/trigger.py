@@ -1,6 +1,6 @@
 """Triggers and their sealed secrets. Refuses: to know a secret, and to show one to an environment's role."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,20 +10,20 @@ from storage.postgres.database import Connection
 from waypost.job.model import JobSpec
 from waypost.trigger.model import Kind, Trigger, TriggerSecret
 
-_COLUMNS = """
+COLUMNS = """
 id, environment_id, kind, name, job, settings, created_by, created_at, updated_at, paused_at, paused_by, row_version
 """
 _INSERT = f"""
-insert into control.trigger ({_COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+insert into control.trigger ({COLUMNS}) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 """  # noqa: S608 - constants only
 _READ = f"""
-select {_COLUMNS} from control.trigger where environment_id = $1 and id = $2 and deleted_at is null
+select {COLUMNS} from control.trigger where environment_id = $1 and id = $2 and deleted_at is null
 """  # noqa: S608 - constants only
 _FIND = f"""
-select {_COLUMNS} from control.trigger where id = $1 and deleted_at is null
+select {COLUMNS} from control.trigger where id = $1 and deleted_at is null
 """  # noqa: S608 - constants only
 _LIST = f"""
-select {_COLUMNS} from control.trigger
+select {COLUMNS} from control.trigger
 where environment_id = $1 and deleted_at is null and ($2::uuid is null or id < $2) and ($4::text is null or kind = $4)
 order by id desc limit $3
 """  # noqa: S608 - constants only
@@ -32,7 +32,7 @@ update control.trigger
 set name = $3, job = $4, settings = $5, paused_at = $6, paused_by = $7, row_version = row_version + 1,
     updated_at = now()
 where environment_id = $1 and id = $2 and deleted_at is null
-returning {_COLUMNS}
+returning {COLUMNS}
 """  # noqa: S608 - constants only
 _DELETE = """
 update control.trigger set deleted_at = now(), row_version = row_version + 1 where environment_id = $1 and id = $2
@@ -71,13 +71,13 @@ async def read_trigger(
 ) -> Trigger | None:
     """A live trigger of the environment; with `lock` held until the commit."""
     row = await connection.fetchrow(_READ + ("for update" if lock else ""), environment_id, trigger_id)
-    return None if row is None else _trigger(row)
+    return None if row is None else trigger_of(row)
 
 
 async def find_trigger(connection: Connection, trigger_id: UUID) -> Trigger | None:
     """A live trigger of whatever environment, for the public door."""
     row = await connection.fetchrow(_FIND, trigger_id)
-    return None if row is None else _trigger(row)
+    return None if row is None else trigger_of(row)
 
 
 async def list_triggers(
@@ -85,7 +85,7 @@ async def list_triggers(
 ) -> list[Trigger]:
     """Newest first, older than `before`."""
     rows = await connection.fetch(_LIST, environment_id, before, limit, kind)
-    return [_trigger(row) for row in rows]
+    return [trigger_of(row) for row in rows]
 
 
 async def replace_trigger(connection: Connection, changed: Trigger) -> Trigger:
@@ -93,7 +93,7 @@ async def replace_trigger(connection: Connection, changed: Trigger) -> Trigger:
     row = await connection.fetchrow(
         _REPLACE, t.environment_id, t.id, t.name, _text(t.job), _text(t.settings), t.paused_at, t.paused_by
     )
-    return _trigger(row)
+    return trigger_of(row)
 
 
 async def delete_trigger(connection: Connection, environment_id: UUID, trigger_id: UUID) -> None:
@@ -129,7 +129,8 @@ def _text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _trigger(row: Any) -> Trigger:
+def trigger_of(row: Mapping[str, Any]) -> Trigger:
+    """The trigger of a row of `COLUMNS`."""
     fields = dict(row)
     fields["kind"] = Kind(fields["kind"])
     fields["job"] = msgspec.json.decode(fields["job"], type=JobSpec)

@@ -1,18 +1,13 @@
 """The unit of work of triggers over one open transaction (waypost.trigger.port.TriggerUnit)."""
 
-from datetime import datetime
 from uuid import UUID
 
 from storage.postgres.audit.entry import insert_audit
 from storage.postgres.database import Connection
 from storage.postgres.trigger import trigger as rows
+from storage.postgres.trigger.schedule import put_schedule
 from waypost.audit.model import AuditEntry, Origin
 from waypost.trigger.model import Trigger
-
-_PLACE = """
-insert into control.schedule as s (trigger_id, environment_id, next_at, last_due_at) values ($1, $2, $3, now())
-on conflict (trigger_id) do update set next_at = excluded.next_at, last_due_at = excluded.last_due_at
-"""
 
 
 class PostgresTriggers:
@@ -43,8 +38,8 @@ class PostgresTriggers:
     async def expire_secrets(self, trigger_id: UUID, before: int, overlap_seconds: float) -> None:
         await rows.expire_secrets(self._connection, trigger_id, before, overlap_seconds)
 
-    async def place_schedule(self, trigger: Trigger, next_at: datetime | None) -> None:
-        await self._connection.execute(_PLACE, trigger.id, trigger.environment_id, next_at)
+    async def place_schedule(self, trigger: Trigger) -> None:
+        await put_schedule(self._connection, trigger)
 
     async def add_audit(self, entry: AuditEntry) -> None:
         await insert_audit(self._connection, entry, self._origin)

@@ -51,9 +51,8 @@ create index firing_time on control.firing using brin (at) with (pages_per_range
 create table control.schedule (
     trigger_id uuid primary key references control.trigger on delete cascade,
     environment_id uuid not null,
-    next_at timestamptz, -- null: never again, or paused
-    last_due_at timestamptz, -- up to and with this due time everything is decided
-    last_job_id uuid -- of the last due time that made one, for `overlap`
+    next_at timestamptz, -- null: never again, or paused. With jitter later than it is due
+    last_due_at timestamptz not null -- up to and with this due time everything is decided
 );
 create index schedule_next on control.schedule (next_at) where next_at is not null;
 create index schedule_environment on control.schedule (environment_id);
