@@ -135,9 +135,17 @@ class Worker:
             asyncio.create_task(ports.signing_keys.fill(), name="reserve"),
             asyncio.create_task(every(measure.TICK_SECONDS, measuring, asyncio.Event()), name="measure"),
             asyncio.create_task(every(RECONCILE_SECONDS, reconciling, asyncio.Event()), name="reconcile"),
+            asyncio.create_task(deliveries.run(self._stop), name="deliveries"),
             asyncio.create_task(
                 run_timers(
-                    ledger, ports.valkey, self._stop, retention.tick, sealing=sealer.tick, schedules=schedules.tick
+                    ledger,
+                    ports.valkey,
+                    self._stop,
+                    retention.tick,
+                    sealing=sealer.tick,
+                    schedules=schedules.tick,
+                    fan_out=fan_out.tick,
+                    abandoned=deliveries.abandon,
                 ),
                 name="timers",
             ),
@@ -152,6 +160,13 @@ class Worker:
             with contextlib.suppress(WaypostError):
                 await ledger.close_session(self._session)
             _log.info("worker.stop")
+
+    def _deliveries(self, ports: EnvironmentPorts, stack: contextlib.AsyncExitStack) -> Deliveries:
+        resolver = SystemResolver()
+        stack.callback(resolver.close)
+        sender = Sender(CheckedNetwork(self._settings.delivery_allow or (), resolver))
+        stack.push_async_callback(sender.close)
+        return Deliveries(ports.database, deliverer(ports.keys, sender))
 
     def _sealer(self, database: Database) -> Sealer:
         settings = self._settings
@@ -212,7 +227,7 @@ async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
 
 async def _finish(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
-        if task.get_name() != "timers":  # they watch the stop themselves, between two sweeps
+        if task.get_name() not in ("timers", "deliveries"):  # they watch the stop themselves, between two turns
             task.cancel()
     done, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
     for task in late:

@@ -22,6 +22,8 @@ _ALONG_KEY: Mapping[str, str] = {
     "attempt": "job_id, number",
     "idempotency": "scope, key",
     "firing": "trigger_id, id",
+    "delivery": "subscription_id, id",
+    "delivery_attempt": "subscription_id, delivery_id, number",
 }
 _OF_ITS_ROUTES = "route = any (array(select id from control.route where environment_id = $1))"
 _OWN = "environment_id = $1"
@@ -40,6 +42,10 @@ _BY_PLACE: Mapping[str, str] = {
     "schedule": _OWN,
     "trigger_secret": _OWN,
     "trigger": _OWN,
+    "delivery_queue": _OWN,
+    "environment_event": _OWN,
+    "subscription_secret": _OWN,
+    "subscription": _OWN,
     "node": _OWN,
     "node_credential": _OWN,
     "api_key": _OWN,
@@ -48,7 +54,7 @@ _BY_PLACE: Mapping[str, str] = {
     "environment_storage": _OWN,
     "route": _OWN,  # last: others are found by it
 }
-SECRETS = ("environment_secret", "signing_key", "api_key", "trigger_secret")
+SECRETS = ("environment_secret", "signing_key", "api_key", "trigger_secret", "subscription_secret")
 ALL = (*_ALONG_KEY, *_BY_PLACE)
 
 

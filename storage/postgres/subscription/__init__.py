@@ -1,0 +1,1 @@
+"""Subscriptions, their deliveries, and the queue of what is to be sent."""
