@@ -1,18 +1,20 @@
 """The outermost layer: request ids, body caps, the hot path, errors, and what is counted.
 
-Submissions of single jobs without a query string (`POST E/jobs`) are answered here, without Litestar: a typed handler
-costs about 140 µs a request, this about 50 (decision 12d). They run the same code as the Litestar route, so their
-answers are the same byte for byte. Everything else goes on to the application.
+Submissions of single jobs (`POST E/jobs`) and webhooks, both without a query string, are answered here, without
+Litestar: a typed handler costs about 140 µs a request, this about 50 (decision 12d). They run the same code as the
+Litestar route, so their answers are the same byte for byte. Everything else goes on to the application.
 """
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar
 
 from gateway import metric
-from gateway.endpoint import Call, find_place
-from gateway.exchange import Answer, ClientGone, Exchange, Receive, Send
+from gateway.endpoint import Call, Endpoint, find_place
+from gateway.exchange import MAX_BODY_BYTES, Answer, ClientGone, Exchange, Receive, Send
+from gateway.hooks.door import HOOKS, RECEIVE, receive
 from gateway.problem import answer_for
 from gateway.submission import submit_one
 from gateway.v1.job import SUBMIT
@@ -25,16 +27,21 @@ if TYPE_CHECKING:
     from gateway.services import Services
 
 _log = get_logger("gateway.edge")
+_LONG_DIGITS = len(str(MAX_BODY_BYTES))
 _NAME = SUBMIT.name
 _PERMISSION = Permission.OPERATE_ENVIRONMENT  # as SUBMIT declares
+_HOOK = re.compile(rb"/hooks/[^/]+")
 _SUBMISSION = re.compile(rb"/v1/orgs/[^/]+/projects/[^/]+/environments/[^/]+/jobs")
 
 
 class Edge:
     """The ASGI application of gateway.http. `hot` False sends submissions through Litestar too, for comparison."""
 
-    def __init__(self, services: "Services", application: Litestar, *, hot: bool = True) -> None:
+    def __init__(
+        self, services: "Services", application: Litestar, endpoints: Iterable[Endpoint] = (), *, hot: bool = True
+    ) -> None:
         self._services, self._application, self._hot = services, application, hot
+        self._caps = [(d.method, d.pattern, d.body_limit) for d in endpoints if d.body_limit != MAX_BODY_BYTES]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,7 +50,7 @@ class Edge:
         exchange = Exchange(scope, receive)
         self._services.began()
         try:
-            exchange.refuse_oversize()
+            exchange.refuse_oversize(self._cap(exchange))
             scope["waypost"] = exchange
             await self._application(scope, receive, send)
         except ClientGone:
@@ -54,16 +61,27 @@ class Edge:
             self._services.ended()
             metric.count(exchange, monotonic() - began)
 
+    def _cap(self, exchange: Exchange) -> int:
+        """The most bytes that the body may have; looked up only for one that says it is long."""
+        if len(exchange.headers.get(b"content-length", b"")) >= _LONG_DIGITS:
+            for method, path, cap in self._caps:
+                if method == exchange.method and path.fullmatch(exchange.path):
+                    return cap
+        return MAX_BODY_BYTES
+
     def takes(self, url: bytes) -> bool:
-        """Whether `direct` answers a POST of this path: it is `E/jobs`."""
-        return self._hot and _SUBMISSION.fullmatch(url) is not None
+        """Whether `direct` answers a POST of this path: it is `E/jobs` or `/hooks/{trigger}`."""
+        return self._hot and (_SUBMISSION.fullmatch(url) is not None or _HOOK.fullmatch(url) is not None)
 
     async def direct(self, exchange: Exchange) -> Answer:
-        """The answer to a plain submission whose body is here; never raises."""
+        """The answer to a plain submission or webhook whose body is here; never raises."""
         began = monotonic()
         exchange.name = _NAME
         self._services.began()
         try:
+            if exchange.path.startswith(HOOKS):
+                exchange.name = RECEIVE.name
+                return await receive(self._services, exchange, exchange.path.removeprefix(HOOKS))
             return await submit_one(await self._admit(exchange))
         except Exception as error:  # noqa: BLE001 - as for every request
             self._services.denials.refused(exchange, error)

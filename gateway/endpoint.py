@@ -15,7 +15,7 @@ from litestar import Litestar, Request
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
-from gateway.exchange import Answer, Exchange, exchange_of
+from gateway.exchange import MAX_BODY_BYTES, Answer, Exchange, exchange_of
 from gateway.place import Place
 from waypost import document, errors
 from waypost.access.decision import organization_where, require
@@ -133,16 +133,25 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 200
     also: Mapping[int, str] = {}  # further answers
     query: tuple[Parameter, ...] = ()
+    any_query: bool = False  # the query is its sender's own: it is not looked at here
     idempotent: bool = False  # takes Idempotency-Key
     matched: bool = False  # takes If-Match
     example: Any = None  # of the body
     kind: str = "application/json"
     body_kind: str = "application/json"
+    body_limit: int = MAX_BODY_BYTES  # larger ones are streamed by the endpoint itself
+    nodes: bool = False  # also for a node of the environment, with its token
+    head: bool = False  # a GET that answers HEAD too
 
     @property
     def guarded(self) -> bool:
         """Whether it declares exactly one of what it needs and why it needs nothing."""
         return sum(map(bool, (self.permission, self.personal, self.public))) == 1
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """What matches its paths."""
+        return re.compile(_PARAMETER.sub("[^/]+", self.path))
 
     @property
     def parameters(self) -> list[str]:
@@ -162,10 +171,10 @@ def endpoint(method: str, path: str, **declared: Any) -> Callable[[Run], Endpoin
 
 async def admit(services: "Services", declared: Endpoint, exchange: Exchange, parameters: Mapping[str, str]) -> Call:
     """Authenticate, limit, find the place, ask for the permission, check the query; raises what the caller may see."""
-    query = read_query(exchange.query, declared.query)
+    query = {} if declared.any_query else read_query(exchange.query, declared.query)
     if declared.public:
         return Call(services, exchange, parameters, query=query)
-    principal = await services.authenticate(exchange)
+    principal = await services.authenticate(exchange, nodes=declared.nodes)
     if declared.permission is None:
         return Call(services, exchange, parameters, principal, query=query)
     place = await find_place(services, principal, parameters, declared.permission)
@@ -227,7 +236,7 @@ def bind(services: "Services", declared: Endpoint) -> HTTPRouteHandler:
 
     declare = HTTPRouteHandler(
         path=_PARAMETER.sub(r"{\1:str}", declared.path),
-        http_method=declared.method,  # type: ignore[arg-type]  # checked by Litestar
+        http_method=["GET", "HEAD"] if declared.head else declared.method,  # type: ignore[arg-type]  # checked by Litestar
         status_code=200,  # unused: handlers answer whole ASGI answers, and 204 would forbid that
         opt={"endpoint": declared},
         name=name,
@@ -253,7 +262,7 @@ def options_of(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
     """An OPTIONS endpoint for every path, which answers with the methods it has."""
     methods: dict[str, list[str]] = {}
     for declared in endpoints:
-        methods.setdefault(declared.path, []).append(declared.method)
+        methods.setdefault(declared.path, []).extend([declared.method, "HEAD"] if declared.head else [declared.method])
     return [_options(path, sorted([*some, "OPTIONS"])) for path, some in methods.items()]
 
 

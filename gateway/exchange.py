@@ -7,10 +7,11 @@ answer carries. Refuses a body over the cap before it is read, and a client that
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from waypost.access.model import Principal, Scope
+from waypost.clock import monotonic
 from waypost.errors import Category, WaypostError
 from waypost.ids import new_request_id
 
@@ -18,6 +19,7 @@ MAX_BODY_BYTES = 4 << 20  # native contract §1
 MAX_DISCARDED_BYTES = 32 << 20  # of a body that is refused, so that its sender gets to read the refusal
 DISCARD_SECONDS = 5.0
 BODY_SECONDS = 30.0  # for the whole body: 4 MiB in it is 140 kB/s
+LEAST_BYTES_PER_SECOND = 100_000  # of a body that is streamed, after BODY_SECONDS
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -92,14 +94,14 @@ class Exchange:
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    def refuse_oversize(self) -> None:
+    def refuse_oversize(self, cap: int = MAX_BODY_BYTES) -> None:
         """Raises 413 when the announced length is over the cap: nothing of the body has been read then."""
         length = self.headers.get(b"content-length")
-        if length is not None and (len(length) > 18 or int(length) > MAX_BODY_BYTES):
-            raise _too_large()
+        if length is not None and (len(length) > 18 or int(length) > cap):
+            raise _too_large(cap)
 
-    async def body(self) -> bytes:
-        """The whole body; asked again, the same one.
+    async def body(self, cap: int = MAX_BODY_BYTES) -> bytes:
+        """The whole body, of at most `cap` bytes; asked again, the same one.
 
         Raises 413 over the cap, 408 when it does not come in time, ClientGone when it never will.
         """
@@ -107,7 +109,7 @@ class Exchange:
             return self._body
         deadline = _Deadline()
         try:
-            self._body = await self._read()
+            self._body = await self._read(cap)
         except asyncio.CancelledError:
             if not deadline.passed:
                 raise
@@ -116,14 +118,14 @@ class Exchange:
             deadline.cancel()
         return self._body
 
-    async def _read(self) -> bytes:
+    async def _read(self, cap: int) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
-            if len(body) > MAX_BODY_BYTES:
-                raise _too_large()
+            if len(body) > cap:
+                raise _too_large(cap)
             return body
         pieces, size = [message.get("body", b"")], len(message.get("body", b""))
         while message.get("more_body"):
@@ -132,10 +134,33 @@ class Exchange:
                 raise ClientGone
             piece = message.get("body", b"")
             size += len(piece)
-            if size > MAX_BODY_BYTES:
-                raise _too_large()
+            if size > cap:
+                raise _too_large(cap)
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def pieces(self, cap: int) -> AsyncIterator[bytes]:
+        """The body as it comes, of at most `cap` bytes; asked once, and not after `body`.
+
+        Raises 413 over the cap, 408 when it comes too slowly, ClientGone when the rest never will.
+        """
+        began, size, more = monotonic(), 0, True
+        while more:
+            try:
+                async with asyncio.timeout(BODY_SECONDS):
+                    message = await self._receive()
+            except TimeoutError:
+                raise _too_slow() from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            size += len(piece)
+            if size > cap:
+                raise _too_large(cap)
+            if monotonic() - began > BODY_SECONDS + size / LEAST_BYTES_PER_SECOND:
+                raise _too_slow()
+            if piece:
+                yield piece
 
     async def disconnected(self) -> None:
         """Return when the client has closed its connection. The body must have been read, or there is none."""
@@ -223,10 +248,10 @@ def _too_slow() -> WaypostError:
     )
 
 
-def _too_large() -> WaypostError:
+def _too_large(cap: int) -> WaypostError:
     return WaypostError(
         "payload_too_large",
-        f"A request body has at most {MAX_BODY_BYTES} bytes. Upload larger data as an artifact and name it.",
+        f"A request body has at most {cap} bytes. Upload larger data as an artifact and name it.",
         Category.TOO_LARGE,
-        extra={"limit_bytes": MAX_BODY_BYTES},
+        extra={"limit_bytes": cap},
     )

@@ -176,9 +176,11 @@ class Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def _is_direct(self) -> bool:
-        """Whether this is a plain submission, on its own, of a size that may be gathered."""
+        """Whether this is a plain submission or webhook, on its own, of a size that may be gathered."""
         url = self.url
-        if not url.endswith(b"/jobs") or b"?" in url or b"%" in url or self.parser.get_method() != b"POST":
+        if not (url.endswith(b"/jobs") or url.startswith(b"/hooks/")):
+            return False
+        if b"?" in url or b"%" in url or self.parser.get_method() != b"POST":
             return False
         if self.expect_100_continue or self.pipeline or self.flow.write_paused or not self._edge.takes(url):
             return False

@@ -12,6 +12,9 @@ from gateway.denial import Denials
 from gateway.engine.signing import Signers
 from gateway.exchange import Exchange
 from gateway.feed import Feed
+from gateway.hooks.evaluation import Evaluator
+from gateway.hooks.record import Firings
+from gateway.hooks.registry import Hooks
 from gateway.limit import RateLimit, SharedRate
 from gateway.login import Logins
 from gateway.place import Places
@@ -25,6 +28,7 @@ from jobs.wake import (
     JobMessage,
     KeyChanged,
     PersonChanged,
+    TriggerChanged,
     decode_access,
     encode,
     environment_channel,
@@ -74,7 +78,11 @@ class Services:
         self.signers = Signers(database, self.environment_keys)
         self.feed = Feed(valkey)
         self.admission = Admission(database)
-        self.allowances = Allowances(database, SharedRate(valkey), self.default_limits, settings.rate_limit_burst)
+        self.rates = SharedRate(valkey)
+        self.allowances = Allowances(database, self.rates, self.default_limits, settings.rate_limit_burst)
+        self.hooks = Hooks(database, self.environment_keys, self.default_limits)
+        self.firings = Firings(database)
+        self.evaluator = Evaluator()
         self.client_failures = RateLimit(*CLIENT_FAILURES)
         self.address_failures = RateLimit(*ADDRESS_FAILURES)
         self.in_progress = 0  # requests
@@ -92,6 +100,7 @@ class Services:
         services = cls(settings, database, valkey, key_ring)
         services.keys.start()
         services.denials.start()
+        services.firings.start()
         await services.feed.start()
         await valkey.subscribe([ACCESS_CHANNEL], services._access_changed, services._forget)
         return services
@@ -101,6 +110,8 @@ class Services:
         await self.committer.close()
         await self.keys.close()
         await self.denials.close()
+        await self.firings.close()
+        self.evaluator.close()
         self.logins.close()
         await self.admission.close()
         await self.valkey.close()
@@ -195,16 +206,20 @@ class Services:
             self.sessions.forget_person(message.person_id)
         elif isinstance(message, EnvironmentChanged):
             self.places.forget(message.environment_id)
+            self.hooks.forget_within(message.environment_id)
             self.allowances.clear()
             self.environment_keys.forget(message.environment_id)
             self.objects.forget(message.environment_id)
             self.ledger.forget_routes(message.environment_id)
+        elif isinstance(message, TriggerChanged):
+            self.hooks.forget(message.trigger_id)
 
     def _forget(self) -> None:
         """Messages may have been missed: believe nothing that was cached."""
         self.keys.clear()
         self.sessions.clear()
         self.places.clear()
+        self.hooks.clear()
         self.allowances.clear()
 
 

@@ -32,6 +32,7 @@ async def prepare(
     idempotency_key: str | None = None,
     hashed: bytes | None = None,
     replay_of: UUID | None = None,
+    trigger_id: UUID | None = None,
     scope: str = "jobs",
 ) -> Submission:
     """A specification as the ledger takes it: with an id and a route, sealed. A large payload is in the bucket now."""
@@ -68,13 +69,14 @@ async def prepare(
         concurrency_limit=policy.concurrency.limit if policy.concurrency else None,
         traceparent=call.exchange.traceparent,
         replay_of=replay_of,
+        trigger_id=trigger_id,
         idempotency_key=idempotency_key,
         request_hash=hashed,
         idempotency_scope=scope,
     )
 
 
-async def _admit(call: Call, count: int = 1) -> None:
+async def admit(call: Call, count: int = 1) -> None:
     """Return if the environment takes `count` more jobs now; raises 409 `environment_not_ready`, 429."""
     await call.services.allowances.take_submissions(call.exchange, call.place, count)
     await call.services.admission.check(call.environment, call.place.limits[WAITING_JOBS], count)
@@ -90,11 +92,11 @@ async def submit(call: Call, spec: JobSpec, scope: str = "jobs", replay_of: UUID
     """Keep one job and answer it as it was created; a repeat of its Idempotency-Key gets the first answer again."""
     key = key_of(call.exchange)
     hashed = hash_of(spec, scope) if key is not None else None
-    await _admit(call)
+    await admit(call)
     submission = await prepare(call, spec, idempotency_key=key, hashed=hashed, replay_of=replay_of, scope=scope)
     accepted = await call.services.committer.submit(submission)
     if accepted.conflict:
-        await _discard(call, submission)
+        await discard(call, submission)
         raise not_taking(Status.DELETING) if accepted.closed else reused()
     return await _answer(call, spec, submission, accepted)
 
@@ -103,7 +105,7 @@ async def _answer(call: Call, spec: JobSpec, submission: Submission, accepted: A
     submitted_by, traceparent = submission.submitted_by, submission.traceparent
     headers: list[tuple[bytes, bytes]] = [(b"location", location(call, accepted.id))]
     if accepted.replayed:
-        await _discard(call, submission)
+        await discard(call, submission)
         headers.append(REPLAYED)
         async with call.services.reading(call.environment) as connection:
             first = await read_job(connection, call.environment.id, accepted.id, bodies=False)
@@ -113,7 +115,7 @@ async def _answer(call: Call, spec: JobSpec, submission: Submission, accepted: A
     return Answer(ACCEPTED, encode(view), headers)
 
 
-async def _discard(call: Call, submission: Submission) -> None:
+async def discard(call: Call, submission: Submission) -> None:
     """The object of a submission that was not kept. Best effort: the sweeper removes orphans after a day."""
     if submission.payload_object is not None:
         try:
@@ -143,7 +145,7 @@ async def submit_bulk(call: Call) -> Answer:
     """
     body = await call.exchange.body()
     items, key = parse_bulk(body), key_of(call.exchange)
-    await _admit(call, len(items))
+    await admit(call, len(items))
     batch = [
         await prepare(call, spec, idempotency_key=own, hashed=hash_of(spec) if own is not None else None)
         for spec, own in items
@@ -153,7 +155,7 @@ async def submit_bulk(call: Call) -> Answer:
     refused = [index for index, one in enumerate(accepted) if one.conflict]
     if refused:
         for submission in batch:
-            await _discard(call, submission)
+            await discard(call, submission)
         if accepted[refused[0]].closed:
             raise not_taking(Status.DELETING)
         conflict = reused()
@@ -166,6 +168,6 @@ async def submit_bulk(call: Call) -> Answer:
         raise conflict
     for submission, one in zip(batch, accepted, strict=True):
         if one.replayed:
-            await _discard(call, submission)
+            await discard(call, submission)
     headers = [REPLAYED] if accepted and all(one.replayed for one in accepted) else []
     return Answer(ACCEPTED, encode(BulkAnswer([JobReference(one.id, JobState.QUEUED) for one in accepted])), headers)

@@ -6,6 +6,7 @@ from gateway import openapi, service
 from gateway.edge import Edge
 from gateway.endpoint import Endpoint, application
 from gateway.engine import token
+from gateway.hooks import door
 from gateway.services import Services
 from gateway.v1 import (
     audit,
@@ -22,6 +23,7 @@ from gateway.v1 import (
     person,
     project,
     session,
+    trigger,
     whoami,
 )
 
@@ -41,6 +43,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *event.ENDPOINTS,
     *function.ENDPOINTS,
     *node.ENDPOINTS,
+    *trigger.ENDPOINTS,
+    *door.ENDPOINTS,
     *token.ENDPOINTS,
     *service.ENDPOINTS,
     *openapi.ENDPOINTS,
@@ -51,4 +55,4 @@ def edge(services: Services, *, hot: bool = True) -> Edge:
     """The whole ASGI application; raises RuntimeError when a route declares no permission."""
     services.document = msgspec.json.encode(openapi.document(ENDPOINTS, services.public_url))
     services.denials.learn(ENDPOINTS)
-    return Edge(services, application(services, ENDPOINTS), hot=hot)
+    return Edge(services, application(services, ENDPOINTS), ENDPOINTS, hot=hot)

@@ -119,7 +119,13 @@ class PersonChanged(msgspec.Struct, frozen=True, array_like=True, tag="person"):
     person_id: UUID
 
 
-AccessMessage = KeyChanged | CredentialChanged | EnvironmentChanged | PersonChanged
+class TriggerChanged(msgspec.Struct, frozen=True, array_like=True, tag="trigger"):
+    """A trigger was made, changed, paused, resumed or deleted, or has another secret."""
+
+    trigger_id: UUID
+
+
+AccessMessage = KeyChanged | CredentialChanged | EnvironmentChanged | PersonChanged | TriggerChanged
 
 Message = EnvironmentMessage | JobMessage | AccessMessage
 

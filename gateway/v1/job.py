@@ -157,12 +157,13 @@ def filter_of(query: dict[str, list[str]]) -> JobFilter:
         functions=tuple(sorted(set(query.get("function", [])))),
         labels={name[6:]: tuple(sorted(set(values))) for name, values in sorted(query.items()) if name[:6] == "label."},
         trigger_ids=tuple(identifier for identifier in triggers if identifier is not None),
-        created_after=_instant(query, "created_after"),
-        created_before=_instant(query, "created_before"),
+        created_after=instant(query, "created_after"),
+        created_before=instant(query, "created_before"),
     )
 
 
-def _instant(query: dict[str, list[str]], name: str) -> datetime | None:
+def instant(query: dict[str, list[str]], name: str) -> datetime | None:
+    """A query parameter that is an RFC 3339 instant; raises 422."""
     text = query.get(name, [""])[0]
     if not text:
         return None
