@@ -33,6 +33,7 @@ _GROUPS = {  # word → module and name of its group
     "invite": "invitation:app",
     "key": "key:app",
     "audit": "audit:app",
+    "triggers": "trigger:app",
     "context": "context:app",
 }
 _COMMANDS = {  # word → module and name of its function

@@ -14,6 +14,7 @@ from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
 from waypost_sdk.http.resource import Async, M, Scope, Sync
 from waypost_sdk.http.tenancy import Environments, Organizations, Projects
+from waypost_sdk.http.trigger import Triggers
 from waypost_sdk.version import VERSION
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -40,6 +41,7 @@ class _Resources(Generic[M]):
         self.sessions: Sessions[M] = Sessions(driver, scope)
         self.whoami: Who[M] = Who(driver, scope)
         self.audit: Audit[M] = Audit(driver, scope)
+        self.triggers: Triggers[M] = Triggers(driver, scope)
 
 
 class Client(_Resources[Sync]):
