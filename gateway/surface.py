@@ -10,6 +10,7 @@ from gateway.hooks import door
 from gateway.services import Services
 from gateway.v1 import (
     audit,
+    delivery,
     environment,
     event,
     function,
@@ -23,6 +24,7 @@ from gateway.v1 import (
     person,
     project,
     session,
+    subscription,
     trigger,
     whoami,
 )
@@ -44,6 +46,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *function.ENDPOINTS,
     *node.ENDPOINTS,
     *trigger.ENDPOINTS,
+    *subscription.ENDPOINTS,
+    *delivery.ENDPOINTS,
     *door.ENDPOINTS,
     *token.ENDPOINTS,
     *service.ENDPOINTS,
