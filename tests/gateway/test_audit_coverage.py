@@ -26,6 +26,7 @@ NOT_AUDITED = {
     "post_environment_jobs_job_replay": "the new job's row says who and of which job",
     "post_environment_jobs_replay": "the new jobs' rows say who and of which jobs",
     "post_environment_functions_function_invoke": "straight through to a node: keeps nothing, by contract",
+    "post_hooks_trigger": "the hot path: the job's row says which trigger, a firing's what became of each request",
     "post_api_oauth_token": "changes nothing but the credential's last use; its creation and refusals are recorded",
 }
 # Where more than one thing is made, an entry each.
@@ -231,6 +232,49 @@ async def _(g: Ground) -> dict[str, Any]:
 async def _(g: Ground) -> dict[str, Any]:
     made = await g.made(f"{g.environment.path}/node-credentials", name="rack 2")
     return {"path": f"{g.environment.path}/node-credentials/{made['id']}"}
+
+
+async def made_trigger(g: Ground) -> str:
+    hook = {"kind": "webhook", "name": "pushes", "job": {"function": "a.b"}, "verify": {"scheme": "github"}}
+    return f"{g.environment.path}/triggers/{(await g.made(f'{g.environment.path}/triggers', **hook))['id']}"
+
+
+@recipe("post_environment_triggers")
+async def _(g: Ground) -> dict[str, Any]:
+    hook = {"kind": "webhook", "name": "pushes", "job": {"function": "a.b"}, "verify": {"scheme": "github"}}
+    return {"path": f"{g.environment.path}/triggers", "json": hook}
+
+
+@recipe("patch_environment_triggers_trigger")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": await made_trigger(g), "json": {"name": "tags"}}
+
+
+@recipe("delete_environment_triggers_trigger")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": await made_trigger(g)}
+
+
+@recipe("post_environment_triggers_trigger_pause")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{await made_trigger(g)}/pause"}
+
+
+@recipe("post_environment_triggers_trigger_resume")
+async def _(g: Ground) -> dict[str, Any]:
+    path = await made_trigger(g)
+    assert (await g.admin.post(f"{path}/pause")).status_code == 200
+    return {"path": f"{path}/resume"}
+
+
+@recipe("post_environment_triggers_trigger_rotate_secret")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{await made_trigger(g)}/rotate-secret"}
+
+
+@recipe("post_environment_triggers_trigger_test")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{await made_trigger(g)}/test", "json": {"body": {"a": 1}}}
 
 
 @recipe("post_environment_nodes_node_drain")
