@@ -76,10 +76,11 @@ def reused() -> errors.WaypostError:
     )
 
 
-async def once(call: Call, owner: UUID, scope: str, work: Work) -> Answer:
+async def once(call: Call, owner: UUID, scope: str, work: Work, sent: bytes | None = None) -> Answer:
     """Run `work` in a transaction, at most once a key: a repeat gets the first answer, another body a 409.
 
-    `owner` is the environment or organization within which keys are one's own; `scope` names the operation.
+    `owner` is the environment or organization within which keys are one's own; `scope` names the operation; `sent`
+    stands for a body that was streamed.
     """
     exchange, services = call.exchange, call.services
     key = key_of(exchange)
@@ -87,7 +88,7 @@ async def once(call: Call, owner: UUID, scope: str, work: Work) -> Answer:
         async with services.database.unit() as connection:
             return await work(connection)
     target = "/".join(f"{name}={value}" for name, value in call.parameters.items() if name not in _PLACE)
-    asked = request_hash(scope, target.encode(), await exchange.body())
+    asked = request_hash(scope, target.encode(), await exchange.body() if sent is None else sent)
     where = (owner, scope, key)
     async with services.database.unit() as connection:
         if await connection.fetchval(_CLAIM, *where, new_id(), asked) is None:

@@ -25,6 +25,7 @@ STATUS: dict[Category, int] = {
     Category.PRECONDITION: 412,
     Category.TOO_LARGE: 413,
     Category.MEDIA_TYPE: 415,
+    Category.RANGE: 416,
     Category.INVALID: 422,
     Category.LIMITED: 429,
     Category.INTERNAL: 500,
@@ -65,6 +66,8 @@ def answer_for(exchange: Exchange, error: Exception) -> Answer:
         headers.append((b"retry-after", b"%d" % math.ceil(known.retry_after_seconds)))
     if known.category is Category.METHOD:
         headers.append((b"allow", known.extra.get("allow", "").encode()))
+    if known.category is Category.RANGE:
+        headers.append((b"content-range", b"bytes */%d" % known.extra.get("size_bytes", 0)))
     if known.category in _CLOSE:
         headers.append((b"connection", b"close"))
     if exchange.path in TOKEN_PATHS:

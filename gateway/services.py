@@ -17,6 +17,7 @@ from gateway.hooks.record import Firings
 from gateway.hooks.registry import Hooks
 from gateway.limit import RateLimit, SharedRate
 from gateway.login import Logins
+from gateway.node_token import NodeTokens, token_text
 from gateway.place import Places
 from gateway.session import Sessions
 from jobs.submission import GroupCommitter
@@ -35,6 +36,7 @@ from jobs.wake import (
     jobs_channel,
     wakes,
 )
+from storage.objects.artifact import ArtifactObjects
 from storage.objects.store import ObjectStore
 from storage.postgres.database import Connection, Database
 from storage.postgres.ledger.ledger import Ledger
@@ -69,7 +71,9 @@ class Services:
         self.objects = ObjectStore(settings.s3_endpoint, self.environment_keys)
         self.ledger = Ledger(database)
         self.committer = GroupCommitter(self.ledger, valkey)
+        self.artifacts = ArtifactObjects(settings.s3_endpoint, self.environment_keys, self.objects)
         self.keys = Keys(database)
+        self.node_tokens = NodeTokens(database)
         self.denials = Denials(database)
         self.sessions = Sessions(database)
         self.logins = Logins(database, valkey)
@@ -114,6 +118,7 @@ class Services:
         self.evaluator.close()
         self.logins.close()
         await self.admission.close()
+        await self.artifacts.close()
         await self.valkey.close()
         await self.database.close()
 
@@ -135,9 +140,16 @@ class Services:
 
     # --- what every endpoint does alike -----------------------------------------------------------------------------
 
-    async def authenticate(self, exchange: Exchange) -> Principal:
-        """Who asks, within its rate; raises 401, 429. The answer's rate headers are set either way."""
-        principal = await identify(self.keys, self.sessions, exchange)
+    async def authenticate(self, exchange: Exchange, *, nodes: bool = False) -> Principal:
+        """Who asks, within its rate; raises 401, 429. The answer's rate headers are set either way.
+
+        `nodes`: a node's token is a credential here.
+        """
+        token = token_text(exchange.header(b"authorization")) if nodes else None
+        if token is not None:
+            principal = await self.node_tokens.principal(token)
+        else:
+            principal = await identify(self.keys, self.sessions, exchange)
         exchange.principal = principal
         await self.allowances.take_request(exchange, principal)
         return principal
@@ -206,6 +218,7 @@ class Services:
             self.sessions.forget_person(message.person_id)
         elif isinstance(message, EnvironmentChanged):
             self.places.forget(message.environment_id)
+            self.node_tokens.clear()
             self.hooks.forget_within(message.environment_id)
             self.allowances.clear()
             self.environment_keys.forget(message.environment_id)
@@ -217,6 +230,7 @@ class Services:
     def _forget(self) -> None:
         """Messages may have been missed: believe nothing that was cached."""
         self.keys.clear()
+        self.node_tokens.clear()
         self.sessions.clear()
         self.places.clear()
         self.hooks.clear()

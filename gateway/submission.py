@@ -49,7 +49,7 @@ async def prepare(
         key = await services.environment_keys.data_key(environment.id)
         payload = key.seal(f"job:{job_id}:payload", spec.payload)
         if len(spec.payload) > MAX_INLINE_BYTES:
-            payload_object = f"jobs/{job_id}/payload"
+            payload_object = f"jobs/{job_id}/payload.{len(spec.payload)}"  # usage is metered by the size
             await services.objects.put(environment.id, payload_object, payload)
             payload = None
     return Submission(

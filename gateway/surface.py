@@ -9,6 +9,7 @@ from gateway.engine import token
 from gateway.hooks import door
 from gateway.services import Services
 from gateway.v1 import (
+    artifact,
     audit,
     delivery,
     environment,
@@ -42,6 +43,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *whoami.ENDPOINTS,
     *audit.ENDPOINTS,
     *job.ENDPOINTS,
+    *artifact.ENDPOINTS,
     *event.ENDPOINTS,
     *function.ENDPOINTS,
     *node.ENDPOINTS,

@@ -23,6 +23,7 @@ class Category(StrEnum):
     PRECONDITION = "precondition"  # 412
     TOO_LARGE = "too_large"  # 413
     MEDIA_TYPE = "media_type"  # 415
+    RANGE = "range"  # 416: no byte of what there is
     INVALID = "invalid"  # 422: can be read, but may not be
     LIMITED = "limited"  # 429
     INTERNAL = "internal"  # 500

@@ -14,7 +14,12 @@ from gateway.endpoint import Call, Endpoint, Parameter, endpoint, ok
 from gateway.engine.signing import TOKEN_SECONDS
 from gateway.exchange import Answer
 from gateway.limit import limited
-from storage.postgres.access.node_credential import KeptCredential, find_credential, touch_credential
+from storage.postgres.access.node_credential import (
+    KeptCredential,
+    environment_path,
+    find_credential,
+    touch_credential,
+)
 from storage.postgres.tenancy.signing_key import public_key_by_kid, public_keys
 from waypost import errors
 from waypost.access.key import digest, same_secret
@@ -29,6 +34,7 @@ class TokenAnswer(msgspec.Struct):
     access_token: str
     token_type: str
     expires_in: int
+    environment_path: str | None = None  # of the API: where this node puts and gets artifacts
 
 
 class Jwks(msgspec.Struct):
@@ -54,7 +60,8 @@ async def token(call: Call) -> Answer:
     text = await call.services.signers.token(kept.credential)
     async with call.services.database.unit() as connection:
         await touch_credential(connection, kept.credential.id)
-    return ok(TokenAnswer(text, "Bearer", TOKEN_SECONDS), headers=_NO_STORE)
+        path = await environment_path(connection, kept.credential.environment_id)
+    return ok(TokenAnswer(text, "Bearer", TOKEN_SECONDS, path), headers=_NO_STORE)
 
 
 def _refused(detail: str) -> WaypostError:

@@ -55,16 +55,16 @@ class ObjectStore:
         """Keep `data` under `key`, durable on return, over anything that was there. Raises 503 `unavailable`."""
         from obstore import put_async
 
-        store = await self._store(environment_id)
-        with _translated():
+        store = await self.bucket(environment_id)
+        with translated():
             await put_async(store, key, data, use_multipart=False)
 
     async def get(self, environment_id: UUID, key: str) -> bytes:
         """The bytes; raises 404 when there are none, 503 `unavailable`."""
         from obstore import get_async
 
-        store = await self._store(environment_id)
-        with _translated():
+        store = await self.bucket(environment_id)
+        with translated():
             answer = await get_async(store, key)
             return bytes(await answer.bytes_async())
 
@@ -72,8 +72,8 @@ class ObjectStore:
         """Remove it; no error when there was none. Raises 503 `unavailable`."""
         from obstore import delete_async
 
-        store = await self._store(environment_id)
-        with _translated():
+        store = await self.bucket(environment_id)
+        with translated():
             await delete_async(store, key)
 
     def forget(self, environment_id: UUID) -> None:
@@ -90,7 +90,8 @@ class ObjectStore:
             raise unavailable("The object store") from error
         writer.close()
 
-    async def _store(self, environment_id: UUID) -> "S3Store":
+    async def bucket(self, environment_id: UUID) -> "S3Store":
+        """The environment's bucket, opened with its own key; for the modules beside this one. Raises 404."""
         store = self._stores.get(environment_id)
         if store is None:
             kept = await self._keys.get_secret(environment_id, S3_CREDENTIALS)
@@ -121,7 +122,8 @@ def open_store(endpoint: str, environment_id: UUID, credentials: S3Credentials) 
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Turn what obstore raises into our errors: 404, 503, or 500 for a refused key."""
     from obstore import exceptions
 
     try:

@@ -32,10 +32,11 @@ class PrincipalKind(StrEnum):
     ENVIRONMENT_KEY = "environment_key"  # wpe_…
     PERSON = "person"  # somebody who signed in: a session's cookie, or wps_…
     TRIGGER = "trigger"  # a webhook whose signature was right, a schedule that was due
+    NODE = "node"  # a compute node, with the token of its stream: puts and gets artifacts, nothing else
     SYSTEM = "system"  # the platform itself: `waypost up`, a platform job
 
 
-_ACTORS = {PrincipalKind.PERSON: "person", PrincipalKind.TRIGGER: "trigger"}
+_ACTORS = {PrincipalKind.NODE: "node", PrincipalKind.PERSON: "person", PrincipalKind.TRIGGER: "trigger"}
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -85,7 +86,7 @@ class Principal(msgspec.Struct, frozen=True):
 
     @property
     def actor(self) -> str:
-        """How audit and `submitted_by` name the caller: `key:<id>`, `person:<id>`, `trigger:<id>` or `system`."""
+        """As audit and `submitted_by` say: `key:<id>`, `person:<id>`, `trigger:<id>`, `node:<credential>`, `system`."""
         if self.kind is PrincipalKind.SYSTEM:
             return "system"
         return f"{_ACTORS.get(self.kind, 'key')}:{self.id}"

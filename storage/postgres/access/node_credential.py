@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from storage.postgres.database import Connection
-from waypost.access.model import NodeCredential
+from waypost.access.model import Grant, NodeCredential, Principal, PrincipalKind, Role
 
 _COLUMNS = "id, environment_id, client_id, name, allowed_tags, functions, created_by, created_at, last_used_at"
 _INSERT = """
@@ -31,6 +31,14 @@ order by id desc limit $3
 _DELETE = """
 update control.node_credential set deleted_at = now()
 where environment_id = $1 and id = $2 and deleted_at is null returning true
+"""
+_PLACE = """
+select e.organization_id, e.project_id from control.environment e
+where e.id = $1 and e.status not in ('deleting', 'deleted')
+"""
+_PRINCIPAL = """
+select c.name, e.organization_id from control.node_credential c join control.environment e on e.id = c.environment_id
+where c.environment_id = $1 and c.id = $2 and c.deleted_at is null and e.status not in ('deleting', 'deleted')
 """
 _TOUCH = "update control.node_credential set last_used_at = now() where id = $1"
 
@@ -83,6 +91,23 @@ async def delete_credential(connection: Connection, environment_id: UUID, creden
 async def touch_credential(connection: Connection, credential_id: UUID) -> None:
     """Note that a token was asked for."""
     await connection.execute(_TOUCH, credential_id)
+
+
+async def node_principal(connection: Connection, environment_id: UUID, credential_id: UUID) -> Principal | None:
+    """Who speaks with a token of this credential: an operator of its one environment; None when it is gone."""
+    row = await connection.fetchrow(_PRINCIPAL, environment_id, credential_id)
+    if row is None:
+        return None
+    grant = Grant(row["organization_id"], Role.OPERATOR, environment_id=environment_id)
+    return Principal(PrincipalKind.NODE, credential_id, (grant,), name=row["name"])
+
+
+async def environment_path(connection: Connection, environment_id: UUID) -> str | None:
+    """The environment's path in the API, by ids; None when it is going or gone."""
+    row = await connection.fetchrow(_PLACE, environment_id)
+    if row is None:
+        return None
+    return f"/v1/orgs/{row['organization_id']}/projects/{row['project_id']}/environments/{environment_id}"
 
 
 def _json(texts: tuple[str, ...] | None) -> str | None:

@@ -1,0 +1,255 @@
+"""Large objects of an environment: streamed up in parts, streamed down by range, presigned, listed.
+
+An upload holds at most two parts on disk (unlinked files) and a few hundred kilobytes in memory, however large it is.
+Refuses nothing by itself: who may, and how much, was asked before.
+"""
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import IO, TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from storage.objects.signature import Signer
+from storage.objects.store import REGION, ObjectStore, S3Credentials, bucket_name, translated
+from storage.secrets import S3_CREDENTIALS, EnvironmentKeys
+from waypost.errors import Category, WaypostError, not_found, unavailable
+
+if TYPE_CHECKING:
+    import httpx
+
+PART_BYTES = 8 << 20
+PIECE_BYTES = 256 << 10
+_UPLOAD_ID = re.compile(r"<UploadId>([^<]+)</UploadId>")
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """An object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class ArtifactObjects:
+    """All environments' buckets as one process uses them for artifacts."""
+
+    def __init__(self, endpoint: str, keys: EnvironmentKeys, store: ObjectStore) -> None:
+        self._endpoint, self._keys, self._store = endpoint, keys, store
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    # --- up -----------------------------------------------------------------------------------------------------------
+
+    async def writer(self, environment_id: UUID, key: str) -> "Writer":
+        """Begin an object; `finish` or `abort` it. Nothing is sent before there is a part's worth."""
+        return Writer(self, await self.signer(environment_id), f"/{bucket_name(environment_id)}/{key}")
+
+    async def begin_parts(self, environment_id: UUID, key: str) -> str:
+        """Begin an upload in parts by somebody else; answers S3's id of it."""
+        return await self._begin(await self.signer(environment_id), f"/{bucket_name(environment_id)}/{key}")
+
+    async def complete_parts(self, environment_id: UUID, key: str, upload_id: str, tags: Sequence[str]) -> None:
+        """Make the object of its parts, in order of `tags`. Raises 409 `parts_incomplete`; again: no error."""
+        path = f"/{bucket_name(environment_id)}/{key}"
+        await self._complete(await self.signer(environment_id), path, upload_id, tags)
+
+    async def abort_parts(self, environment_id: UUID, key: str, upload_id: str) -> None:
+        """Forget the parts; no error when there are none."""
+        path = f"/{bucket_name(environment_id)}/{key}"
+        await self._abort(await self.signer(environment_id), path, upload_id)
+
+    async def presigned_put(
+        self, environment_id: UUID, key: str, seconds: int, upload_id: str | None = None, number: int = 1
+    ) -> str:
+        """An address to PUT the object to, or a part of it."""
+        query = {} if upload_id is None else {"partNumber": str(number), "uploadId": upload_id}
+        signer = await self.signer(environment_id)
+        return signer.presigned("PUT", f"/{bucket_name(environment_id)}/{key}", query, seconds)
+
+    # --- down ---------------------------------------------------------------------------------------------------------
+
+    async def presigned_get(self, environment_id: UUID, key: str, seconds: int, disposition: str) -> str:
+        """An address to read the object at, as an attachment."""
+        query = {
+            "response-content-disposition": disposition,
+            "response-content-type": "application/octet-stream",
+        }
+        signer = await self.signer(environment_id)
+        return signer.presigned("GET", f"/{bucket_name(environment_id)}/{key}", query, seconds)
+
+    async def stream(
+        self, environment_id: UUID, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[memoryview]:
+        """The bytes from `start` up to `end` (exclusive) in pieces; raises 404, 503. `start` < `end` <= the size."""
+        from obstore import get_async
+
+        store = await self._store.bucket(environment_id)
+        with translated():
+            options: Any = {} if end is None and not start else {"range": (start, end) if end else {"offset": start}}
+            answer = await get_async(store, key, options=options)
+            async for piece in answer.stream(min_chunk_size=PIECE_BYTES):
+                yield memoryview(piece)
+
+    async def size(self, environment_id: UUID, key: str) -> int | None:
+        """How many bytes it has; None when there is no such object."""
+        from obstore import head_async
+
+        store = await self._store.bucket(environment_id)
+        try:
+            with translated():
+                return int((await head_async(store, key))["size"])
+        except WaypostError as error:
+            if error.category is Category.NOT_FOUND:
+                return None
+            raise
+
+    async def delete(self, environment_id: UUID, key: str) -> None:
+        """Remove it; no error when there was none."""
+        await self._store.delete(environment_id, key)
+
+    async def list(self, environment_id: UUID, prefix: str) -> AsyncIterator[list[Listed]]:
+        """Every object below a prefix, a thousand at a time."""
+        from obstore import list as list_objects
+
+        store = await self._store.bucket(environment_id)
+        with translated():
+            async for page in list_objects(store, prefix, chunk_size=1_000):
+                yield [Listed(one["path"], one["size"], one["last_modified"]) for one in page]
+
+    # --- requests -----------------------------------------------------------------------------------------------------
+
+    async def signer(self, environment_id: UUID) -> Signer:
+        kept = await self._keys.get_secret(environment_id, S3_CREDENTIALS)
+        if kept is None:
+            raise not_found("environment")
+        credentials = msgspec.json.decode(kept, type=S3Credentials)
+        return Signer(self._endpoint, REGION, credentials.access_key, credentials.secret_key)
+
+    async def send(
+        self, signer: Signer, method: str, path: str, query: dict[str, str], content: "IO[bytes] | bytes", length: int
+    ) -> "httpx.Response":
+        """One request with a body of so many bytes, from a file's beginning or from memory."""
+        import httpx
+
+        if self._client is None:
+            limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
+            self._client = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=3), limits=limits, trust_env=False)
+        url, headers = signer.headers(method, path, query)
+        body = content if isinstance(content, bytes) else _pieces(content)
+        try:
+            return await self._client.request(
+                method, url, headers=headers | {"content-length": str(length)}, content=body
+            )
+        except httpx.HTTPError as error:
+            raise unavailable("The object store") from error
+
+    async def _begin(self, signer: Signer, path: str) -> str:
+        answer = await self.send(signer, "POST", path, {"uploads": ""}, b"", 0)
+        found = _UPLOAD_ID.search(_good(answer).text)
+        if found is None:
+            raise unavailable("The object store")
+        return found[1]
+
+    async def _complete(self, signer: Signer, path: str, upload_id: str, tags: Sequence[str]) -> None:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>" for number, tag in enumerate(tags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        answer = await self.send(signer, "POST", path, {"uploadId": upload_id}, body, len(body))
+        if answer.status_code == 404 or answer.status_code == 400:
+            raise WaypostError(
+                "parts_incomplete",
+                "The parts that were named are not those that were uploaded; upload what is missing and try again.",
+                Category.CONFLICT,
+            )
+        if "<Error>" in _good(answer).text:  # S3 answers 200 before it knows
+            raise unavailable("The object store")
+
+    async def _abort(self, signer: Signer, path: str, upload_id: str) -> None:
+        answer = await self.send(signer, "DELETE", path, {"uploadId": upload_id}, b"", 0)
+        if answer.status_code != 404:
+            _good(answer)
+
+
+class Writer:
+    """One object being written. Parts go out one behind the other while the next is gathered."""
+
+    def __init__(self, objects: ArtifactObjects, signer: Signer, path: str) -> None:
+        self._objects, self._signer, self._path = objects, signer, path
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_close`
+        self._held = 0  # bytes in `_file`
+        self._upload_id: str | None = None
+        self._tags: list[str] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take a piece; waits while the part before the current one is still on its way."""
+        self._file.write(data)
+        self._held += len(data)
+        if self._held >= PART_BYTES:
+            await self._send_part()
+
+    async def finish(self) -> None:
+        """Return when the whole object is durable."""
+        if self._upload_id is None and self._sending is None:
+            self._file.seek(0)
+            _good(await self._objects.send(self._signer, "PUT", self._path, {}, self._file, self._held))
+        else:
+            if self._held:
+                await self._send_part()
+            await self._sent()
+            upload_id = self._upload_id or ""
+            await self._objects._complete(self._signer, self._path, upload_id, self._tags)  # noqa: SLF001 - its other half
+            self._upload_id = None
+        self._file.close()
+
+    async def abort(self) -> None:
+        """Leave nothing behind, if S3 can be reached; else the sweeper removes it."""
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+        self._file.close()
+        if self._upload_id is not None:
+            await self._objects._abort(self._signer, self._path, self._upload_id)  # noqa: SLF001 - its other half
+
+    async def _send_part(self) -> None:
+        await self._sent()
+        if self._upload_id is None:
+            self._upload_id = await self._objects._begin(self._signer, self._path)  # noqa: SLF001 - its other half
+        file, length = self._file, self._held
+        self._file, self._held = tempfile.TemporaryFile(), 0  # noqa: SIM115 - closed by whoever sends it
+        self._sending = asyncio.create_task(self._send(file, length))
+
+    async def _send(self, file: IO[bytes], length: int) -> None:
+        query = {"partNumber": str(len(self._tags) + 1), "uploadId": self._upload_id or ""}
+        with file:
+            file.seek(0)
+            answer = _good(await self._objects.send(self._signer, "PUT", self._path, query, file, length))
+        self._tags.append(answer.headers.get("etag", ""))
+
+    async def _sent(self) -> None:
+        if self._sending is not None:
+            await self._sending
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+
+
+def _good(answer: "httpx.Response") -> "httpx.Response":
+    if answer.status_code >= 500:
+        raise unavailable("The object store")
+    if answer.status_code >= 300:
+        raise WaypostError(
+            "object_store_refused", f"The object store answered {answer.status_code}.", Category.INTERNAL
+        )
+    return answer

@@ -1,0 +1,1 @@
+"""Artifacts in the control schema: their rows, the content they share, what refers to them, what is to be swept."""

@@ -1,0 +1,1 @@
+"""Artifacts: stored evidence, its content kept once, checked and described by ingest."""
