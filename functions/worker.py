@@ -20,6 +20,7 @@ from functions.environment.migrate import migrate
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
 from functions.project.delete import delete as delete_project
+from functions.usage.roll_up import roll_up
 from functions.webhook.deliver import deliverer
 from functions.webhook.network import CheckedNetwork, SystemResolver
 from functions.webhook.send import Sender
@@ -30,6 +31,7 @@ from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, ma
 from jobs.retention import Retention
 from jobs.schedule import Schedules
 from jobs.timers import run_timers
+from jobs.usage import UsageFollower
 from storage.objects.admin import ObjectAdmin
 from storage.objects.seal import SealStore
 from storage.objects.store import ObjectStore
@@ -48,6 +50,7 @@ from waypost.telemetry.internal import OK, serve_internal
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
 from waypost.tenancy.model import DELETE_PROJECT
+from waypost.usage.model import ROLL_UP
 
 THREADS = 4  # platform jobs of this process at once
 POLL_MILLISECONDS = 200  # Dramatiq's longest wait between looks at an empty queue
@@ -103,6 +106,7 @@ class Worker:
             {
                 **register.handlers(ports),
                 DELETE_PROJECT: functools.partial(delete_project, database=ports.database, valkey=ports.valkey),
+                ROLL_UP: functools.partial(roll_up, database=ports.database),
                 MIGRATE: functools.partial(
                     migrate, ports=ports, provisioner_url=self._settings.provisioner_database_url
                 ),
@@ -146,6 +150,7 @@ class Worker:
                     schedules=schedules.tick,
                     fan_out=fan_out.tick,
                     abandoned=deliveries.abandon,
+                    usage=UsageFollower(ports.database).tick,
                 ),
                 name="timers",
             ),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from functions.environment.phase import EnvironmentPorts, PhasePlan, Step, run_phase, tell_changed
+from functions.usage.roll_up import catch_up
 from jobs.platform import Later
 from jobs.wake import ACCESS_CHANNEL, KeyChanged, encode, states
 from storage.postgres.audit.entry import insert_audit
@@ -103,6 +104,12 @@ def _tell_canceled(ports: EnvironmentPorts, environment_id: UUID, jobs: Iterable
         ports.valkey.publish(channel, payload)
 
 
+async def _usage(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> None:
+    """What it used until now is in the sums, which stay; a transaction of anybody's that is not over is waited for."""
+    if not await catch_up(ports.database):
+        raise Later(LOOK_SECONDS)
+
+
 # --- what it consists of ----------------------------------------------------------------------------------------------
 
 
@@ -192,6 +199,7 @@ STEPS: dict[str, Step] = {
     "jobs": _jobs,
     "nodes": _nodes,
     "running": _running,
+    "usage": _usage,
     "keys": _keys,
     "schema": _schema,
     "role": _role,

@@ -51,7 +51,9 @@ PROVISION = Phase.PROVISION.kind
 PROVISION_STEPS = ("role", "schema", "row_security", "data_key", "signing_key", "bucket", "s3_key", "ready")
 SUSPEND_STEPS = ("login", "sessions")
 RESUME_STEPS = ("login",)
-DELETE_STEPS = ("jobs", "nodes", "running", "keys", "schema", "role", "bucket", "s3_user", "ledger", "gone")
+DELETE_STEPS = (
+    "jobs", "nodes", "running", "usage", "keys", "schema", "role", "bucket", "s3_user", "ledger", "gone",
+)  # fmt: skip
 
 BACKENDS = frozenset({"postgres"})
 

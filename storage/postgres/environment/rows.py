@@ -1,8 +1,8 @@
 """The rows that an environment has in the control schema, deleted in bounded bites when it goes.
 
-What is not here stays: the record itself as a tombstone, the audit, platform jobs (retention's). A test proves that
-every table of the control schema that names environments is one or the other. Refuses: to touch another environment's
-rows.
+What is not here stays: the record itself as a tombstone, the audit, platform jobs (retention's), the
+sums of usage. A test proves that every table of the control schema that names environments is one or the other.
+Refuses: to touch another environment's rows.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,9 @@ from uuid import UUID
 from storage.postgres.database import Connection
 
 BITE = 5_000  # rows a statement
-KEPT = frozenset({"environment", "audit", "platform_job", "environment_step", "environment_removal"})
+KEPT = frozenset(
+    {"environment", "audit", "platform_job", "environment_step", "environment_removal", "usage_hour", "usage_day"}
+)
 
 # Partitioned or long: deleted along the primary key, which begins with the environment (a ctid names no partition).
 _ALONG_KEY: Mapping[str, str] = {
@@ -22,6 +24,7 @@ _ALONG_KEY: Mapping[str, str] = {
     "attempt": "job_id, number",
     "idempotency": "scope, key",
     "firing": "trigger_id, id",
+    "usage_event": "source, id",
     "delivery": "subscription_id, id",
     "delivery_attempt": "subscription_id, delivery_id, number",
 }
@@ -42,6 +45,11 @@ _BY_PLACE: Mapping[str, str] = {
     "schedule": _OWN,
     "trigger_secret": _OWN,
     "trigger": _OWN,
+    "artifact_reference": _OWN,
+    "artifact_audit": _OWN,
+    "artifact_garbage": _OWN,
+    "artifact": _OWN,
+    "artifact_blob": _OWN,
     "delivery_queue": _OWN,
     "environment_event": _OWN,
     "subscription_secret": _OWN,

@@ -1,0 +1,112 @@
+"""Adding up facts by hour and day: of whole transactions, each exactly once (decision 31).
+
+`control.follower` is how far was added; whoever holds its row until the commit goes on from there. The sums and how far
+they go are one transaction, so a crash loses and doubles nothing. Refuses: to count what a transaction in progress
+might still add to; `pg_snapshot_xmin` is the bound.
+"""
+
+from datetime import datetime
+
+from storage.postgres.database import Connection
+from storage.postgres.sql import load
+from storage.postgres.subscription.fan_out import Standing
+from waypost.usage.model import BYTES_HELD, KEPT, OWN_KEPT, OWN_SOURCE, ROLL_UP
+
+_STANDING = """
+select f.xact::text as xact, f.at, pg_snapshot_xmin(s.snapshot)::text as low,
+    pg_snapshot_xmax(s.snapshot)::text as high, clock_timestamp() as now
+from control.follower f, (select pg_current_snapshot() as snapshot) s where f.name = $1
+for update of f skip locked
+"""
+# Plans that cannot flip: time by its BRIN index, jobs by their primary key (decision 12).
+_PINNED = """
+set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off;
+set local plan_cache_mode = force_generic_plan
+"""
+# Never back: its row may have been read before another follower's commit.
+_MOVE = """
+update control.follower set xact = greatest(xact, $2::text::xid8), at = clock_timestamp() where name = $1
+"""
+_REACHED = "select xact >= $2::text::xid8 from control.follower where name = $1"
+# The job of this hour: its id, which is its subject too, begins with the hour's first millisecond, so it is made once.
+_ENSURE = """
+insert into control.platform_job (id, kind, subject)
+select id, $1, id from (
+    select (
+        lpad(to_hex(extract(epoch from date_trunc('hour', now()))::bigint * 1000), 12, '0') || '7e5a8000000000000000'
+    )::uuid as id
+) hour on conflict do nothing
+"""
+_PRUNE = """
+delete from control.usage_event where ctid = any (array(
+    select ctid from control.usage_event
+    where ingested_at < now() - $1::interval and (ingested_at < now() - $2::interval or starts_with(source, $3))
+    limit $4
+))
+"""
+# Content that several artifacts share is held once.
+_SAMPLE = """
+insert into control.usage_event (environment_id, source, id, meter, quantity, at)
+select environment_id, $1, $2, $3, sum(size_bytes), $4 from control.artifact_blob group by environment_id
+on conflict do nothing
+"""
+BITE = 10_000
+FACTS = ("ended", "tried", "delivered", "told")
+
+
+def facts() -> str:
+    """Every fact of transactions from $1 to before $2 that wrote after $3, summed by environment, hour and meter."""
+    return "\nunion all\n".join(f"({load('storage.postgres.usage', name)})" for name in FACTS)
+
+
+async def hold_standing(connection: Connection) -> Standing | None:
+    """How far was added, held until the commit; None when another holds it."""
+    row = await connection.fetchrow(_STANDING, ROLL_UP)
+    return None if row is None else Standing(int(row["xact"]), row["at"], int(row["low"]), int(row["high"]), row["now"])
+
+
+async def add_facts(connection: Connection, standing: Standing, since: datetime) -> int:
+    """Add what transactions from `standing.xact` to before `standing.low` wrote, none of it before `since`, and move
+    on; answers how many facts that were."""
+    await connection.execute(_PINNED)
+    bounds = str(standing.xact), str(standing.low), since
+    added: int = await connection.fetchval(_statement(), *bounds)
+    await connection.execute(_MOVE, ROLL_UP, str(standing.low))
+    return added
+
+
+def _statement() -> str:
+    return f"with facts as (\n{facts()}\n){load('storage.postgres.usage', 'add')}"
+
+
+async def next_transaction(connection: Connection) -> int:
+    """The number that the next transaction gets: what is committed now has a lower one."""
+    return int(await connection.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
+
+
+async def oldest_in_progress(connection: Connection) -> int:
+    """Every transaction with a lower number is over."""
+    return int(await connection.fetchval("select pg_snapshot_xmin(pg_current_snapshot())::text"))
+
+
+async def has_reached(connection: Connection, transaction: int) -> bool:
+    """Whether everything of transactions before this one was added."""
+    return bool(await connection.fetchval(_REACHED, ROLL_UP, str(transaction)))
+
+
+async def ensure_roll_up(connection: Connection) -> None:
+    """Queue the platform job of this hour, unless there was one."""
+    await connection.execute(_ENSURE, ROLL_UP)
+
+
+async def prune_events(connection: Connection) -> bool:
+    """Delete one bite of the events that nobody needs any more; True when there may be more."""
+    status: str = await connection.execute(_PRUNE, OWN_KEPT, KEPT, OWN_SOURCE, BITE)
+    return int(status.rpartition(" ")[2]) >= BITE
+
+
+async def sample_bytes_held(connection: Connection, hour: datetime) -> int:
+    """Count what each environment's artifacts hold as that hour's sample; again, nothing. Answers how many are new."""
+    source, name = f"{OWN_SOURCE}sample", f"{BYTES_HELD}:{hour:%Y-%m-%dT%H}"
+    status: str = await connection.execute(_SAMPLE, source, name, BYTES_HELD, hour)
+    return int(status.rpartition(" ")[2])

@@ -1,0 +1,1 @@
+"""What is counted: meters, usage events, and their sums by hour and day."""
