@@ -32,6 +32,7 @@ READY_SECONDS = 30.0
 # what a test leaves half done on purpose.
 os.environ.setdefault("WAYPOST_DELETE_GRACE_SECONDS", "2")
 os.environ.setdefault("WAYPOST_RECONCILE_SECONDS", "86400")
+os.environ.setdefault("WAYPOST_DELIVERY_ALLOW", "127.0.0.1/32")  # the tests' own receivers
 
 
 @dataclass(frozen=True)

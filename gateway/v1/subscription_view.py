@@ -1,6 +1,7 @@
 """What subscriptions and deliveries look like, field by field."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -126,7 +127,7 @@ def delivery_detail(
     return DeliveryDetail(**_fields(delivery), request=request, tries=tries)
 
 
-def _fields(delivery: Delivery) -> dict[str, object]:
+def _fields(delivery: Delivery) -> dict[str, Any]:
     names = (name for name in DeliveryView.__struct_fields__ if name != "created_at")
     return {name: getattr(delivery, name) for name in names} | {"created_at": instant_of(delivery.id)}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
@@ -13,12 +12,8 @@ from gateway.place import Path, Place
 from storage.postgres.access.membership import Named, names_of
 from storage.postgres.person.person import read_person
 from waypost import errors
-from waypost.access.decision import confined
 from waypost.access.explanation import Explained, Names, explain, standing
 from waypost.access.model import Grant, Principal, PrincipalKind
-
-if TYPE_CHECKING:
-    from gateway.services import Services
 
 
 class NamedView(Struct, frozen=True):
@@ -82,7 +77,7 @@ async def whoami(call: Call) -> Answer:
         names = await names_of(connection, principal.grants)
         person = await read_person(connection, principal.id) if principal.kind is PrincipalKind.PERSON else None
     path = asked or _only(principal, names)
-    place = None if path is None else await find_visible(call.services, principal, path)
+    place = None if path is None else await call.services.places.find(path, principal)
     view = WhoAmIView(
         kind=principal.kind.value,
         id=principal.id,
@@ -116,15 +111,6 @@ def _only(principal: Principal, names: Mapping[UUID, Named]) -> Path | None:
         above.insert(0, parent)
     organization, project, environment, *_ = (*map(str, above), None, None)
     return str(organization), project, environment
-
-
-async def find_visible(services: "Services", principal: Principal, path: Path) -> Place:
-    """A place that the caller may know of; raises 404."""
-    place = await services.places.find(path, principal)
-    environment = place.scope.environment_id
-    if environment and environment not in principal.placed and confined(principal, place.organization.id):
-        raise errors.not_found("environment")
-    return place
 
 
 def _called(place: Place) -> Names:

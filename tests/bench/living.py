@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from infra.local.folder import DataFolder
 from storage.objects.admin import ObjectAdmin
 from tests.bench.context import Bench
-from tests.bench.meter import pss_bytes, tree
+from tests.bench.meter import private_bytes, tree
 from tests.bench.report import Row, milliseconds
 from tests.bench.stack import Stack, StackError
 
@@ -67,7 +67,7 @@ def life(bench: Bench) -> None:
     bench.rows.append(
         Row(
             "life",
-            "memory of each process after them (PSS)",
+            "memory of each process after them (private)",
             " · ".join(f"{name} {share:+.0%}" for name, share in sorted(grown.items())),
             {
                 **{f"{name}_before_mib": size / 2**20 for name, size in memory.items()},
@@ -137,4 +137,4 @@ def _left(stack: Stack) -> dict[str, int]:
 def _memory(stack: Stack) -> dict[str, int]:
     pids = stack.pids()
     roots = set(pids.values())
-    return {name: pss_bytes(tree(pid, roots)) for name, pid in pids.items()}
+    return {name: private_bytes(tree(pid, roots)) for name, pid in pids.items()}

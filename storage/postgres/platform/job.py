@@ -116,7 +116,7 @@ async def retry_platform_job(
 
 
 async def postpone_platform_job(connection: Connection, job_id: UUID, attempt_id: int, delay_seconds: float) -> bool:
-    """Back into the queue, not before the delay, as if this attempt had not been; False when it is not the current one."""
+    """Queued again after the delay, as if this attempt had not been; False when it is not the current one."""
     return await connection.fetchval(_POSTPONE, job_id, attempt_id, delay_seconds) is not None
 
 
