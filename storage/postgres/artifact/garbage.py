@@ -2,8 +2,8 @@
 
 Garbage is named by rows and goes soon. Orphans are found by listing the bucket, once a day and environment: objects
 that no row names (their writer died between the two writes), and content whose object is gone. Young ones are left
-alone: somebody may be about to name them. An object goes first, its row after it, so that a crash in between is mended by the
-next look. Refuses: keys it does not know.
+alone: somebody may be about to name them. An object goes first, its row after it, so that a crash in between is mended
+by the next look. Refuses: keys it does not know.
 """
 
 from collections.abc import AsyncIterator, Iterable
