@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from gateway.audit import origin_of, record
+from gateway.audit import origin_of
 from gateway.endpoint import PAGE, Call, E, Endpoint, Parameter, endpoint, nothing, ok
 from gateway.exchange import Answer
 from gateway.hooks.door import shape, submit_fired
@@ -337,8 +337,6 @@ async def test_trigger(call: Call) -> Answer:
     key = key_of(call.exchange)
     if trigger.kind is Kind.WEBHOOK and payload is not None:
         payload, _ = await shape(call.services, call.services.hooks.unsigned(trigger, call.place), payload, None)
-    async with call.services.database.unit() as connection:
-        await record(connection, call, "trigger.test", f"trigger:{trigger.id}", {"name": trigger.name})
     if payload is None:
         _note(call, trigger, new_id(), Outcome.FILTERED)
         return ok(TestedView(Outcome.FILTERED.value, None, None))

@@ -98,6 +98,12 @@ begin
     insert into control.api_key
         (id, public_id, organization_id, environment_id, name, role, secret_hash, created_by)
         select fresh, fresh, organization_id, own, 'k', 'viewer', 'x', 'x' from control.environment where id = own;
+    insert into control.trigger (id, environment_id, kind, name, job, settings, created_by)
+        values (fresh, own, 'schedule', 't', '{}', '{}', 'x');
+    insert into control.trigger_secret (trigger_id, environment_id, ordinal, sealed) values (fresh, own, 1, 'x');
+    insert into control.schedule (trigger_id, environment_id, last_due_at) values (fresh, own, now());
+    insert into control.firing (environment_id, trigger_id, id, at, outcome)
+        values (own, fresh, fresh, now(), 'filtered');
     insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
 end $$
 """

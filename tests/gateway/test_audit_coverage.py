@@ -26,6 +26,7 @@ NOT_AUDITED = {
     "post_environment_jobs_job_replay": "the new job's row says who and of which job",
     "post_environment_jobs_replay": "the new jobs' rows say who and of which jobs",
     "post_environment_functions_function_invoke": "straight through to a node: keeps nothing, by contract",
+    "post_environment_triggers_trigger_test": "the new job's row says who fired it, its firing that it was a test",
     "post_hooks_trigger": "the hot path: the job's row says which trigger, a firing's what became of each request",
     "post_api_oauth_token": "changes nothing but the credential's last use; its creation and refusals are recorded",
 }
@@ -272,9 +273,50 @@ async def _(g: Ground) -> dict[str, Any]:
     return {"path": f"{await made_trigger(g)}/rotate-secret"}
 
 
-@recipe("post_environment_triggers_trigger_test")
+async def made_subscription(g: Ground) -> str:
+    """Nothing is sent: to documentation's addresses nothing may be delivered."""
+    path = f"{g.environment.path}/subscriptions"
+    made = await g.made(path, url="http://192.0.2.1/", events=["job.failed"])
+    return f"{path}/{made['id']}"
+
+
+@recipe("post_environment_subscriptions")
 async def _(g: Ground) -> dict[str, Any]:
-    return {"path": f"{await made_trigger(g)}/test", "json": {"body": {"a": 1}}}
+    body = {"url": "http://192.0.2.1/", "events": ["job.failed"]}
+    return {"path": f"{g.environment.path}/subscriptions", "json": body}
+
+
+@recipe("patch_environment_subscriptions_subscription")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": await made_subscription(g), "json": {"description": "changed"}}
+
+
+@recipe("delete_environment_subscriptions_subscription")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": await made_subscription(g)}
+
+
+@recipe("post_environment_subscriptions_subscription_rotate_secret")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{await made_subscription(g)}/rotate-secret", "json": {}}
+
+
+@recipe("post_environment_subscriptions_subscription_test")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{await made_subscription(g)}/test"}
+
+
+@recipe("post_environment_subscriptions_subscription_deliveries_delivery_redeliver")
+async def _(g: Ground) -> dict[str, Any]:
+    path = await made_subscription(g)
+    delivery = await g.made(f"{path}/test")
+    return {"path": f"{path}/deliveries/{delivery['id']}/redeliver"}
+
+
+@recipe("post_environment_subscriptions_subscription_deliveries_replay")
+async def _(g: Ground) -> dict[str, Any]:
+    body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    return {"path": f"{await made_subscription(g)}/deliveries/replay", "json": body}
 
 
 @recipe("post_environment_nodes_node_drain")
@@ -385,5 +427,5 @@ async def test_a_change_leaves_one_entry(ground: Ground, owner: Any, declared: E
 
 def secrets_of(answer: httpx.Response) -> list[str]:
     document = answer.json() if answer.content else {}
-    names = ("key", "admin_key", "client_secret", "token", "access_token", "csrf_token")
+    names = ("key", "admin_key", "client_secret", "secret", "token", "access_token", "csrf_token")
     return [document[name] for name in names if document.get(name)]

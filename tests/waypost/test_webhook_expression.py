@@ -98,7 +98,7 @@ def test_a_large_document_costs_what_is_looked_at() -> None:
         ("a" * 4_097, "at most 4096"),
         ("(" * 2_000 + "a" + ")" * 2_000, "nested too deep"),
         ("`" + "[" * 2_000 + "]" * 2_000 + "`", "nested too deep"),
-        ("", "can not be empty"),
+        ("", "cannot be empty"),
     ],
 )
 def test_what_is_no_expression_is_refused_when_it_is_written(text: str, words: str) -> None:

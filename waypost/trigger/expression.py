@@ -170,7 +170,7 @@ class _Counting(TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
         self.charge(left)
         self.charge(right)
         compare = self.COMPARATOR_FUNC[node["value"]]
-        if node["value"] in self._EQUALITY_OPS or (_ordered(left) and _ordered(right)):
+        if node["value"] in self._EQUALITY_OPS or _ordered(left, right):
             return compare(left, right)
         return None
 
@@ -201,5 +201,10 @@ class _Counting(TreeInterpreter):  # type: ignore[misc]  # jmespath has no types
             raise ExpensiveError
 
 
-def _ordered(value: Any) -> bool:
-    return isinstance(value, str | float | int) and not isinstance(value, bool)
+def _ordered(left: Any, right: Any) -> bool:
+    """Two numbers, or two texts; jmespath's own lets a text meet a number, and Python then raises."""
+    return (_is_number(left) and _is_number(right)) or (isinstance(left, str) and isinstance(right, str))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
