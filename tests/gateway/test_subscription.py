@@ -62,7 +62,7 @@ async def test_the_end_of_a_job_is_delivered_signed_within_a_second(client, envi
     shown = (await client.get(f"{environment.path}/jobs/{job}")).json()
     event = got.event
     assert (event["type"], event["timestamp"]) == ("job.canceled", shown["finished_at"])
-    data = event["data"]
+    data = dict(event["data"])
     assert data.pop("environment_id") == environment.id
     assert data.pop("error") is None
     for name in ("trigger_id", "replay_of"):

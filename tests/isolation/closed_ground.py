@@ -33,6 +33,8 @@ _VALUES = {
     "jsonb": "'{}'",
     "bytea": "'\\x00'",
     "timestamp with time zone": "now()",
+    "date": "current_date",
+    "numeric": "floor(random() * 1e9)",
     "boolean": "false",
     "integer": "floor(random() * 1e9)::int",
     "bigint": "floor(random() * 1e9)::bigint",

@@ -5,4 +5,4 @@ select environment_id, job_id, error, xact::text as xact
 from control.job_end
 where finished_at >= $3::timestamptz and xact >= $1::text::xid8 and xact < $2::text::xid8
     and environment_id = any ($4::uuid[])
-order by xact fetch first $5::int rows with ties
+order by xact fetch first ($5::int) rows with ties

@@ -28,10 +28,10 @@ update control.subscription set failing_since = now() where id = any ($1::uuid[]
 _DISABLE = """
 update control.subscription s
 set disabled_at = now(), disabled_reason = case when s.id = any ($2::uuid[]) then 'gone' else 'failing' end,
-    row_version = row_version + 1, updated_at = now()
+    row_version = s.row_version + 1, updated_at = now()
 from control.environment e
 where e.id = s.environment_id and s.id = any ($1::uuid[]) and s.disabled_at is null and s.deleted_at is null
-    and (s.id = any ($2) or s.failing_since <= now() - $3::interval)
+    and (s.id = any ($2::uuid[]) or s.failing_since <= now() - $3::interval)
 returning s.id, s.environment_id, s.disabled_reason, s.failing_since, e.organization_id, e.project_id
 """
 _TELL = """
