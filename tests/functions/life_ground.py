@@ -105,9 +105,10 @@ begin
     insert into control.firing (environment_id, trigger_id, id, at, outcome)
         values (own, fresh, fresh, now(), 'filtered');
     insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
-    insert into control.subscription (id, environment_id, url, events, disabled_at, disabled_reason, created_by)
-        values (fresh, own, 'https://example.com/', '{*}', now(), 'asked', 'x');
-    insert into control.subscription_secret (subscription_id, environment_id, ordinal, sealed) values (fresh, own, 1, 'x');
+    insert into control.subscription (id, environment_id, url, events, created_by)
+        values (fresh, own, 'https://example.com/', '{environment.ready}', 'x');
+    insert into control.subscription_secret (subscription_id, environment_id, ordinal, sealed)
+        values (fresh, own, 1, 'x');
     insert into control.delivery (environment_id, subscription_id, id, event_id, event, body)
         values (own, fresh, fresh, fresh, 'job.failed', 'x');
     insert into control.delivery_queue (environment_id, subscription_id, delivery_id, due_at)

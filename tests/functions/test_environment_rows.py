@@ -8,8 +8,8 @@ from functions.environment.provision import provision
 from storage.postgres.environment import rows
 from tests.functions.life_ground import fill
 
-# Of a job that waits for its key, that runs, that a worker folds.
-UNFILLED = {"permit", "lease", "route_delta"}
+# Of a job that waits for its key, that runs; what a worker folds or fans out at any time.
+UNFILLED = {"permit", "lease", "route_delta", "environment_event"}
 
 _TABLES = """
 select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
