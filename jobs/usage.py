@@ -4,15 +4,38 @@ The hot path writes nothing for it: ends and attempts of jobs, attempts of deliv
 and each is added once its transaction is over. Once an hour the platform job `usage.roll_up` does what is due then.
 """
 
+from collections import deque
+from datetime import datetime, timedelta
+
 import structlog
 
-from jobs.fan_out import Marks
 from storage.postgres.database import Database
+from storage.postgres.subscription.fan_out import Standing
 from storage.postgres.usage import roll_up as rows
 
 TICK_SECONDS = 10.0
+CLOCK_SLACK = timedelta(seconds=5)  # a transaction may have begun, or waited for a lock, before it got its number
+MARKS = 600
 
 _log = structlog.get_logger("jobs.usage")
+
+
+class Marks:
+    """Transaction numbers at instants that are past: a transaction from `high` on has written nothing before the
+    instant at which `high` was the next number. However long one lasts, nothing is looked for too late."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[int, datetime]] = deque(maxlen=MARKS)
+
+    def note(self, standing: Standing) -> None:
+        if self._marks and standing.now < self._marks[-1][1]:
+            self._marks.clear()  # the clock went back: nothing that is known of it holds
+        self._marks.append((standing.high, standing.now))
+
+    def began(self, xact: int) -> datetime | None:
+        """An instant before which no transaction from `xact` on has written, the latest that is known."""
+        known = [at for high, at in self._marks if high <= xact]
+        return known[-1] - CLOCK_SLACK if known else None
 
 
 class UsageFollower:
@@ -36,6 +59,8 @@ class UsageFollower:
             if standing is None:
                 return None
             self._marks.note(standing)
-            added = await rows.add_facts(connection, standing, self._marks.since(standing))
+            since = self._marks.began(standing.xact) or standing.at
+            following = self._marks.began(standing.low) or since
+            added = await rows.add_facts(connection, standing, since, following)
         _log.debug("usage.added", facts=added)
         return added

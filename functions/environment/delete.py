@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from functions.environment.phase import EnvironmentPorts, PhasePlan, Step, run_phase, tell_changed
-from functions.usage.roll_up import catch_up
 from jobs.platform import Later
 from jobs.wake import ACCESS_CHANNEL, KeyChanged, encode, states
 from storage.postgres.audit.entry import insert_audit
@@ -20,6 +19,7 @@ from storage.postgres.environment.rows import ALL, BITE, SECRETS, delete_rows
 from storage.postgres.ledger import closing
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.tenancy import environment as environments
+from storage.postgres.usage.roll_up import close_environment
 from waypost import ids
 from waypost.audit.model import AuditEntry
 from waypost.job.model import JobState
@@ -105,9 +105,9 @@ def _tell_canceled(ports: EnvironmentPorts, environment_id: UUID, jobs: Iterable
 
 
 async def _usage(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> None:
-    """What it used until now is in the sums, which stay; a transaction of anybody's that is not over is waited for."""
-    if not await catch_up(ports.database):
-        raise Later(LOOK_SECONDS)
+    """What it used until now is in the sums, which stay; nothing of it is counted after this."""
+    async with ports.database.unit() as own:
+        await close_environment(own, environment.id)
 
 
 # --- what it consists of ----------------------------------------------------------------------------------------------

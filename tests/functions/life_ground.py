@@ -85,6 +85,13 @@ begin
         values (own, jobs[5], 1, 1, 1, fresh, now(), 1, fresh);
     insert into control.cancel_request (job_id, environment_id, requested_by) values (jobs[5], own, 'x');
     insert into control.job_log (environment_id, job_id, number, sequence, lines) values (own, jobs[5], 1, 1, 'x');
+    insert into control.attempt_log (environment_id, job_id, number, lines, bytes) values (own, jobs[5], 1, 1, 1);
+    insert into control.log_object (environment_id, job_id, number, first_line, lines, object_key)
+        values (own, jobs[5], 1, 0, 1, 'x');
+    insert into control.bulk_replay (environment_id, id, state, job_ids, matched, selection, created_by)
+        values (own, fresh, 'canceled', '', 0, '{}', 'x');
+    insert into control.retention_sweep (environment_id, next_at, erased_until)
+        values (own, now() + interval '1 day', now()) on conflict do nothing;
     insert into control.idempotency (environment_id, scope, key, reference, request_hash, expires_at)
         values (own, 'jobs', 'k', fresh, 'x', now() + interval '1 day');
     insert into control.route_delta (environment_id, route, waiting) values (own, way, 4);
@@ -104,6 +111,8 @@ begin
     insert into control.schedule (trigger_id, environment_id, last_due_at) values (fresh, own, now());
     insert into control.firing (environment_id, trigger_id, id, at, outcome)
         values (own, fresh, fresh, now(), 'filtered');
+    insert into control.usage_event (environment_id, source, id, meter, quantity, at)
+        values (own, 's', 'i', 'm', 1, now());
     insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
     insert into control.subscription (id, environment_id, url, events, created_by)
         values (fresh, own, 'https://example.com/', '{environment.ready}', 'x');

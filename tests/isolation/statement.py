@@ -14,7 +14,9 @@ from uuid import UUID
 
 from storage.postgres.ledger import record
 from storage.postgres.ledger.listing import page_of
+from storage.postgres.replay import replay
 from storage.postgres.sql import load
+from storage.postgres.usage import roll_up as usage
 from waypost.job.model import JobState
 from waypost.job.record import JobFilter
 
@@ -36,6 +38,10 @@ BUILT: dict[str, list[str]] = {
     "storage/postgres/ledger/listing.py:page_of": [
         page_of(_FILLED, 10, _ID)[0] + "select * from page, (select $1::uuid, $2::bool)"
     ],
+    "storage/postgres/replay/chosen.sql": [
+        page_of(_FILLED, 10, _ID)[0] + load("storage.postgres.replay", "chosen"),
+        replay._GIVEN + load("storage.postgres.replay", "chosen"),
+    ],
     "storage/postgres/audit/entry.py:insert_audit": ["insert into control.audit (id) values ($1)"],
     "storage/postgres/audit/listing.py:list_entries": ["select * from control.audit where organization_id = $1"],
     "storage/postgres/backup/snapshot.py:count_rows": ["select count(*) from control.job"],
@@ -56,6 +62,7 @@ BUILT: dict[str, list[str]] = {
     "storage/postgres/environment/rows.py:_delete_along_key": [
         f"delete from control.{table} where environment_id = $1" for table in _LEDGER
     ],
+    "storage/postgres/usage/add.sql": [usage.statement()],
     "storage/postgres/tenancy/kek.py:rewrap_batch": ["update control.environment_secret set sealed = $1"],
 }
 

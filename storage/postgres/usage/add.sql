@@ -5,7 +5,8 @@
     from facts f
     left join control.environment n on n.id = f.environment_id
     left join control.organization o on o.id = f.environment_id
-    where coalesce(n.id, o.id) is not null
+    where (n.usage_closed_at is null and n.id is not null or o.id is not null)
+        and ($4::uuid is null or f.environment_id = $4)
     group by 1, 2, 3, 4, 5, 6
 ), hours as (
     insert into control.usage_hour as h

@@ -6,6 +6,7 @@ might still add to; `pg_snapshot_xmin` is the bound.
 """
 
 from datetime import datetime
+from uuid import UUID
 
 from storage.postgres.database import Connection
 from storage.postgres.sql import load
@@ -16,18 +17,21 @@ _STANDING = """
 select f.xact::text as xact, f.at, pg_snapshot_xmin(s.snapshot)::text as low,
     pg_snapshot_xmax(s.snapshot)::text as high, clock_timestamp() as now
 from control.follower f, (select pg_current_snapshot() as snapshot) s where f.name = $1
-for update of f skip locked
 """
+_HELD = f"{_STANDING} for update of f"
 # Plans that cannot flip: time by its BRIN index, jobs by their primary key (decision 12).
 _PINNED = """
 set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off;
 set local plan_cache_mode = force_generic_plan
 """
 # Never back: its row may have been read before another follower's commit.
+# `at`: nothing of transactions from `xact` on is older.
 _MOVE = """
-update control.follower set xact = greatest(xact, $2::text::xid8), at = clock_timestamp() where name = $1
+update control.follower set xact = $2::text::xid8, at = $3 where name = $1 and xact < $2::text::xid8
 """
-_REACHED = "select xact >= $2::text::xid8 from control.follower where name = $1"
+_OPEN = "select usage_closed_at is null from control.environment where id = $1"
+_CLOSE = "update control.environment set usage_closed_at = now() where id = $1"
+LAST = str(2**64 - 1)  # no transaction has this number
 # The job of this hour: its id, which is its subject too, begins with the hour's first millisecond, so it is made once.
 _ENSURE = """
 insert into control.platform_job (id, kind, subject)
@@ -59,39 +63,43 @@ def facts() -> str:
     return "\nunion all\n".join(f"({load('storage.postgres.usage', name)})" for name in FACTS)
 
 
-async def hold_standing(connection: Connection) -> Standing | None:
-    """How far was added, held until the commit; None when another holds it."""
-    row = await connection.fetchrow(_STANDING, ROLL_UP)
+async def hold_standing(connection: Connection, *, wait: bool = False) -> Standing | None:
+    """How far was added, held until the commit; None when another holds it, unless that is to be waited for."""
+    row = await connection.fetchrow(_HELD if wait else f"{_HELD} skip locked", ROLL_UP)
     return None if row is None else Standing(int(row["xact"]), row["at"], int(row["low"]), int(row["high"]), row["now"])
 
 
-async def add_facts(connection: Connection, standing: Standing, since: datetime) -> int:
+async def add_facts(connection: Connection, standing: Standing, since: datetime, following: datetime) -> int:
     """Add what transactions from `standing.xact` to before `standing.low` wrote, none of it before `since`, and move
-    on; answers how many facts that were."""
-    await connection.execute(_PINNED)
-    bounds = str(standing.xact), str(standing.low), since
-    added: int = await connection.fetchval(_statement(), *bounds)
-    await connection.execute(_MOVE, ROLL_UP, str(standing.low))
+    on; those from `standing.low` on have written nothing before `following`. Answers how many facts that were."""
+    added = await _add(connection, str(standing.xact), str(standing.low), since, None)
+    await connection.execute(_MOVE, ROLL_UP, str(standing.low), following)
     return added
 
 
-def _statement() -> str:
+async def close_environment(connection: Connection, environment_id: UUID) -> bool:
+    """Add whatever the environment has that was not added yet, and take nothing more of it; what it had stays in the
+    sums. Waits for nobody's transaction but another adding. Again, it does nothing: False."""
+    standing = await hold_standing(connection, wait=True)
+    if standing is None:
+        raise RuntimeError("the follower of usage has no row")
+    if not await connection.fetchval(_OPEN, environment_id):
+        return False
+    await _add(connection, str(standing.xact), LAST, standing.at, environment_id)
+    await connection.execute(_CLOSE, environment_id)
+    return True
+
+
+async def _add(connection: Connection, low: str, high: str, since: datetime, environment_id: UUID | None) -> int:
+    await connection.execute(_PINNED)
+    added: int = await connection.fetchval(statement(), low, high, since, environment_id)
+    return added
+
+
+def statement() -> str:
+    """What adds facts of transactions from $1 to before $2 that wrote after $3, all of them or those of environment $4,
+    to the sums; answers how many."""
     return f"with facts as (\n{facts()}\n){load('storage.postgres.usage', 'add')}"
-
-
-async def next_transaction(connection: Connection) -> int:
-    """The number that the next transaction gets: what is committed now has a lower one."""
-    return int(await connection.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
-
-
-async def oldest_in_progress(connection: Connection) -> int:
-    """Every transaction with a lower number is over."""
-    return int(await connection.fetchval("select pg_snapshot_xmin(pg_current_snapshot())::text"))
-
-
-async def has_reached(connection: Connection, transaction: int) -> bool:
-    """Whether everything of transactions before this one was added."""
-    return bool(await connection.fetchval(_REACHED, ROLL_UP, str(transaction)))
 
 
 async def ensure_roll_up(connection: Connection) -> None:

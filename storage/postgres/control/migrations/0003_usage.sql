@@ -48,6 +48,9 @@ create table control.usage_day (
 create index usage_day_time on control.usage_day (organization_id, day);
 create index usage_day_environment on control.usage_day (environment_id, day);
 
+-- The last that was added of an environment that goes: its rows are deleted then, and nothing more of it is counted.
+alter table control.environment add column usage_closed_at timestamptz;
+
 -- What happened before there were meters is in no sum.
 insert into control.follower (name) values ('usage.roll_up');
 
