@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from gateway import metric
 from gateway.endpoint import Call, Endpoint, find_place
@@ -38,7 +38,7 @@ class Edge:
     """The ASGI application of gateway.http. `hot` False sends submissions through Litestar too, for comparison."""
 
     def __init__(
-        self, services: "Services", application: Litestar, endpoints: Iterable[Endpoint] = (), *, hot: bool = True
+        self, services: "Services", application: ASGIApp, endpoints: Iterable[Endpoint] = (), *, hot: bool = True
     ) -> None:
         self._services, self._application, self._hot = services, application, hot
         self._caps = [(d.method, d.pattern, d.body_limit) for d in endpoints if d.body_limit != MAX_BODY_BYTES]

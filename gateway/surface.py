@@ -3,6 +3,7 @@
 import msgspec
 
 from gateway import openapi, service
+from gateway.console import Console
 from gateway.edge import Edge
 from gateway.endpoint import Endpoint, application
 from gateway.engine import token
@@ -61,4 +62,4 @@ def edge(services: Services, *, hot: bool = True) -> Edge:
     """The whole ASGI application; raises RuntimeError when a route declares no permission."""
     services.document = msgspec.json.encode(openapi.document(ENDPOINTS, services.public_url))
     services.denials.learn(ENDPOINTS)
-    return Edge(services, application(services, ENDPOINTS), ENDPOINTS, hot=hot)
+    return Edge(services, Console(application(services, ENDPOINTS)), ENDPOINTS, hot=hot)
