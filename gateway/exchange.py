@@ -55,13 +55,14 @@ class Exchange:
     """A request in progress. `principal` is set once it is known; `extra` headers go out with whatever is answered."""
 
     __slots__ = (
-        "_body", "_receive", "address", "extra", "headers", "method", "name", "path", "principal", "query",
+        "_body", "_ended", "_receive", "address", "extra", "headers", "method", "name", "path", "principal", "query",
         "request_id", "scope", "started", "status", "traceparent",
     )  # fmt: skip
 
     def __init__(self, scope: Any, receive: Receive) -> None:
         self._receive = receive
         self._body: bytes | None = None
+        self._ended = False  # its last piece was received
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
@@ -132,6 +133,7 @@ class Exchange:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
+            self._ended = not message.get("more_body")
             piece = message.get("body", b"")
             size += len(piece)
             if size > cap:
@@ -154,6 +156,7 @@ class Exchange:
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece, more = message.get("body", b""), message.get("more_body", False)
+            self._ended = not more
             size += len(piece)
             if size > cap:
                 raise _too_large(cap)
@@ -183,7 +186,7 @@ class Exchange:
         left = MAX_DISCARDED_BYTES
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DISCARD_SECONDS):
-                while left > 0:
+                while left > 0 and not self._ended:
                     message = await self._receive()
                     if message["type"] == "http.disconnect" or not message.get("more_body"):
                         break

@@ -1,5 +1,6 @@
 """Webhooks as their senders make them: signatures written from the schemes' own descriptions, not with our code."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -30,19 +31,31 @@ class Hook:
         return f"{self.environment}/triggers/{self.id}"
 
     async def send(
-        self, body: bytes | dict[str, Any], *, query: str = "", headers: dict[str, str] | None = None, **how: Any
+        self, body: bytes | dict[str, Any], *, query: str = "", headers: dict[str, Any] | None = None, **how: Any
     ) -> httpx.Response:
         """One signed request; `headers` win over the signed ones, and one of None is left out."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         made = {"content-type": "application/json", **signed(self.scheme, self.secret, raw, **how)} | (headers or {})
         url = f"{self.client.base_url}/hooks/{self.id}{query}".replace("//hooks", "/hooks")
-        async with httpx.AsyncClient() as sender:
+        async with httpx.AsyncClient(timeout=30) as sender:
             return await sender.post(url, content=raw, headers={k: v for k, v in made.items() if v is not None})
 
-    async def firings(self, **query: Any) -> list[dict[str, Any]]:
-        answer = await self.client.get(f"{self.path}/firings", params=query)
-        assert answer.status_code == 200, answer.text
-        return list(answer.json()["items"])
+    async def firings(self, count: int = 0, *, written: bool = True, **query: Any) -> list[dict[str, Any]]:
+        """The list, as soon as it has so many and gateways have written them down, headers and all, a moment later."""
+        async with asyncio.timeout(10):
+            while True:
+                answer = await self.client.get(f"{self.path}/firings", params=query)
+                assert answer.status_code == 200, answer.text
+                found = answer.json()["items"]
+                if len(found) >= count and (not written or all(one["headers"] for one in found)):
+                    return list(found)
+                await asyncio.sleep(0.03)
+
+    async def job(self, answer: httpx.Response) -> dict[str, Any]:
+        """The job that an answer names."""
+        found = await self.client.get(f"{self.environment}/jobs/{answer.json()['job_id']}")
+        assert found.status_code == 200, found.text
+        return dict(found.json())
 
 
 def signed(

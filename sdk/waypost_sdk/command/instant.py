@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from waypost_sdk.command.failure import UsageError
 
-_SPAN = re.compile(r"(\d{1,6})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def instant(text: str | None, option: str) -> datetime | None:

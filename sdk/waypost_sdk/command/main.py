@@ -34,6 +34,7 @@ _GROUPS = {  # word → module and name of its group
     "key": "key:app",
     "audit": "audit:app",
     "triggers": "trigger:app",
+    "schedules": "schedule:app",
     "context": "context:app",
 }
 _COMMANDS = {  # word → module and name of its function

@@ -22,7 +22,7 @@ _COLUMNS: tuple[output.Column, ...] = (
     ("KIND", lambda trigger: trigger.kind),
     ("NAME", lambda trigger: trigger.name),
     ("FUNCTION", lambda trigger: trigger.job.get("function")),
-    ("HOW", lambda trigger: (trigger.verify or {}).get("scheme") or _schedule(trigger.schedule)),
+    ("HOW", lambda trigger: (trigger.verify or {}).get("scheme") or when(trigger.schedule)),
     ("STATE", lambda trigger: trigger.state),
     ("NEXT", lambda trigger: trigger.next_fire_times[0] if trigger.next_fire_times else None),
 )
@@ -67,6 +67,7 @@ def create(
     encoding: Annotated[str | None, typer.Option(help="hmac: hex or base64.")] = None,
     prefix: Annotated[str | None, typer.Option(help="hmac: what stands before the signature, such as sha256=.")] = None,
     delivery_header: Annotated[str | None, typer.Option(help="hmac, bearer: the header that names a delivery.")] = None,
+    delivery_expression: Annotated[str | None, typer.Option(help="The same as JMESPath: body.id.")] = None,
     public_key: Annotated[list[str] | None, typer.Option(help="standard: an ed25519 key, whpk_….")] = None,
     rate: Annotated[int | None, typer.Option(min=1, help="Webhooks a second; default 1,000.")] = None,
     max_attempts: Annotated[int | None, typer.Option(min=1, max=100, help="Attempts of its jobs.")] = None,
@@ -74,15 +75,15 @@ def create(
     as_json: output.Json = False,
 ) -> None:
     """Make a webhook trigger; the secret that the platform makes is shown this once."""
-    job = _given(function=function, tags=tag or None, retry={"max_attempts": max_attempts} if max_attempts else None)
-    verify = _given(
+    verify = given(
         scheme=scheme, header=header, algorithm=algorithm, encoding=encoding, prefix=prefix,
-        delivery_header=delivery_header, public_keys=public_key or None,
+        delivery_header=delivery_header, delivery_expression=delivery_expression,
+        public_keys=public_key or None,
     )  # fmt: skip
     with connect(context) as client:
         made = client.triggers.create(
-            "webhook", name, job, verify=verify, filter=filter_, map=map_, rate_per_second=rate,
-            secret=_secret(secret_file),
+            "webhook", name, job_of(function, tag, max_attempts), verify=verify, filter=filter_, map=map_,
+            rate_per_second=rate, secret=_secret(secret_file),
         )  # fmt: skip
         output.show_one(made, as_json=as_json)
 
@@ -181,13 +182,21 @@ def firings(
         output.show_list(found, _FIRINGS, as_json=as_json)
 
 
-def _schedule(schedule: dict[str, Any] | None) -> str:
+def when(schedule: dict[str, Any] | None) -> str:
+    """The timing of a schedule in a word or two."""
     if not schedule:
         return ""
     return str(schedule.get("cron") or f"every {schedule.get('every_seconds')} s")
 
 
-def _given(**fields: Any) -> dict[str, Any]:
+def job_of(function: str, selectors: list[str] | None, max_attempts: int | None) -> dict[str, Any]:
+    """What a trigger submits."""
+    retry = {"max_attempts": max_attempts} if max_attempts else None
+    return given(function=function, tags=selectors or None, retry=retry)
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    """Those that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
