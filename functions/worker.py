@@ -20,6 +20,7 @@ from functions.environment.migrate import migrate
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
 from functions.project.delete import delete as delete_project
+from functions.job.replay import ReplayPorts, give_up, replay
 from functions.usage.roll_up import roll_up
 from functions.webhook.deliver import deliverer
 from functions.webhook.network import CheckedNetwork, SystemResolver
@@ -47,6 +48,7 @@ from waypost.limit.decision import defaults
 from waypost.secret import open_ring
 from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
+from waypost.job.replay import REPLAY
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
 from waypost.tenancy.model import DELETE_PROJECT
@@ -111,7 +113,9 @@ class Worker:
                     migrate, ports=ports, provisioner_url=self._settings.provisioner_database_url
                 ),
             },
-            register.on_end(ports),
+            {**register.on_end(ports), REPLAY: functools.partial(give_up, database=ports.database)},
+                REPLAY: functools.partial(replay, ports=self._replay_ports(ports, ledger, objects)),
+                INGEST: functools.partial(ingest, database=ports.database, objects=artifacts),
             lambda: self._session,
         )
         hints = Hints(self._settings.valkey_url)
@@ -172,6 +176,10 @@ class Worker:
         sender = Sender(CheckedNetwork(self._settings.delivery_allow or (), resolver))
         stack.push_async_callback(sender.close)
         return Deliveries(ports.database, deliverer(ports.keys, sender))
+
+    def _replay_ports(self, ports: EnvironmentPorts, ledger: Ledger, objects: ObjectStore) -> ReplayPorts:
+        limits = defaults(self._settings.limits or {})
+        return ReplayPorts(ports.database, ledger, ports.keys, objects, ports.valkey, limits)
 
     def _sealer(self, database: Database) -> Sealer:
         settings = self._settings

@@ -24,9 +24,10 @@ from waypost import errors
 from waypost.access.model import Permission
 from waypost.ids import parse_id
 from waypost.job.decision import is_end
-from waypost.job.model import JobSpec, JobState
+from waypost.job.model import JobState
 from waypost.job.record import JobFilter
-from waypost.job.specification import parse_overrides, parse_policy, replayed
+from waypost.job.replay import not_ended, respecified
+from waypost.job.specification import parse_overrides
 
 MAX_WAIT_SECONDS = 60
 MAX_FILTER_VALUES = 50
@@ -290,36 +291,10 @@ async def replay_job(call: Call) -> Answer:
     overrides = parse_overrides(await call.exchange.body())
     record = await read_job(call, _job_id(call))
     if not is_end(record.state):
-        raise errors.conflict(
-            "job_not_ended", "Only a job that has ended can be replayed; this one has not.", state=record.state.value
-        )
+        raise not_ended(record.state)
     bodies = await open_bodies(call, record)
-    if record.has_payload and not bodies.payload and "payload" not in overrides.given:
-        raise errors.conflict(
-            "payload_erased",
-            "This job's payload was erased when its time was over. To run it again, give a payload in the overrides.",
-        )
-    before = JobSpec(
-        function=record.function,
-        payload=bodies.payload,
-        selectors=record.selectors,
-        priority=record.priority,
-        policy=parse_policy(record.policy),
-        labels=record.labels,
-    )
-    return await submit(call, replayed(before, overrides), scope=f"jobs.replay:{record.id}", replay_of=record.id)
-
-
-@endpoint(
-    "POST",
-    E + "/jobs/replay",
-    summary="Replay many jobs; not available yet",
-    permission=Permission.OPERATE_ENVIRONMENT,
-    status=202,
-    also={501: "Kept for later."},
-)
-async def replay_many(call: Call) -> Answer:
-    raise errors.not_available("Replaying jobs in bulk")
+    again = respecified(record, bodies.payload, overrides)
+    return await submit(call, again, scope=f"jobs.replay:{record.id}", replay_of=record.id)
 
 
 @endpoint(
@@ -343,6 +318,5 @@ ENDPOINTS: list[Endpoint] = [
     read_logs,
     cancel_job,
     replay_job,
-    replay_many,
     invoke,
 ]

@@ -19,15 +19,16 @@ from tests.gateway.person_ground import sign_in
 from tests.gateway.sign_in_ground import make_someone
 from tests.gateway.test_resource import insert_node
 from waypost.access.model import Role
+from waypost.ids import new_id
 
 NOT_AUDITED = {
     "post_environment_jobs": "the hot path: the job's row says who submitted it and when",
     "post_environment_jobs_bulk": "the hot path: the jobs' rows say who submitted them",
     "post_environment_jobs_job_replay": "the new job's row says who and of which job",
-    "post_environment_jobs_replay": "the new jobs' rows say who and of which jobs",
     "post_environment_functions_function_invoke": "straight through to a node: keeps nothing, by contract",
     "post_environment_triggers_trigger_test": "the new job's row says who fired it, its firing that it was a test",
     "post_hooks_trigger": "the hot path: the job's row says which trigger, a firing's what became of each request",
+    "post_environment_usage_events": "the events are rows that stay, and say where they came from and when",
     "post_api_oauth_token": "changes nothing but the credential's last use; its creation and refusals are recorded",
 }
 # Where more than one thing is made, an entry each.
@@ -212,6 +213,24 @@ async def _(g: Ground) -> dict[str, Any]:
 async def _(g: Ground) -> dict[str, Any]:
     made = await g.made(f"{g.environment.path}/jobs", function="nobody.serves")
     return {"path": f"{g.environment.path}/jobs/{made['id']}/cancel"}
+
+
+@recipe("post_environment_jobs_replay")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{g.environment.path}/jobs/replay", "json": {"state": "canceled"}}
+
+
+@recipe("post_environment_jobs_replays_replay_cancel")
+async def _(g: Ground) -> dict[str, Any]:
+    """One that no worker was told of, so that it is not over before it is canceled."""
+    replay_id, owner = new_id(), await asyncpg.connect(g.platform.database_url("waypost_owner"))
+    await owner.execute(
+        "insert into control.bulk_replay (environment_id, id, job_ids, matched, selection, created_by)"
+        " values ($1, $2, '', 0, '{}', 'x')",
+        *(UUID(g.environment.id), replay_id),
+    )
+    await owner.close()
+    return {"path": f"{g.environment.path}/jobs/replays/{replay_id}/cancel"}
 
 
 @recipe("post_environment_functions_function_pause")

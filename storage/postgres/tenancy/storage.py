@@ -26,6 +26,12 @@ update control.environment_storage set bytes = $2, objects = $3, measured_at = n
     next_at = now() + $4::float8 * interval '1 second'
 where environment_id = $1
 """
+_BYTES = "select bytes from control.environment_storage where environment_id = $1"
+
+
+async def stored_bytes(connection: Connection, environment_id: UUID) -> int:
+    """What the bucket held when it was last measured; 0 before."""
+    return int(await connection.fetchval(_BYTES, environment_id) or 0)
 
 
 async def take_due(connection: Connection, most: int, seconds: float) -> list[UUID]:

@@ -1,0 +1,1 @@
+"""Platform functions about jobs."""
