@@ -154,7 +154,7 @@ class Worker:
                     schedules=schedules.tick,
                     fan_out=fan_out.tick,
                     abandoned=deliveries.abandon,
-                    usage=UsageFollower(ports.database).tick,
+                    usage=UsageFollower(ports.database, seconds=self._settings.usage_seconds).tick,
                 ),
                 name="timers",
             ),

@@ -59,6 +59,7 @@ class Edge:
             await self._fail(exchange, error, send)
         finally:
             self._services.ended()
+            self._services.calls.note(exchange)
             metric.count(exchange, monotonic() - began)
 
     def _cap(self, exchange: Exchange) -> int:
@@ -81,14 +82,18 @@ class Edge:
         try:
             if exchange.path.startswith(HOOKS):
                 exchange.name = RECEIVE.name
-                return await receive(self._services, exchange, exchange.path.removeprefix(HOOKS))
-            return await submit_one(await self._admit(exchange))
+                answer = await receive(self._services, exchange, exchange.path.removeprefix(HOOKS))
+            else:
+                answer = await submit_one(await self._admit(exchange))
         except Exception as error:  # noqa: BLE001 - as for every request
             self._services.denials.refused(exchange, error)
-            return answer_for(exchange, error)
+            answer = answer_for(exchange, error)
         finally:
             self._services.ended()
-            metric.count(exchange, monotonic() - began)
+        exchange.status = answer.status
+        self._services.calls.note(exchange)
+        metric.count(exchange, monotonic() - began)
+        return answer
 
     async def _admit(self, exchange: Exchange) -> Call:
         services = self._services

@@ -8,6 +8,7 @@ from uuid import UUID
 from gateway.admission import Admission
 from gateway.allowance import Allowances
 from gateway.auth import Keys, identify
+from gateway.call_count import CallCount
 from gateway.denial import Denials
 from gateway.engine.signing import Signers
 from gateway.exchange import Exchange
@@ -75,6 +76,7 @@ class Services:
         self.keys = Keys(database)
         self.node_tokens = NodeTokens(database)
         self.denials = Denials(database)
+        self.calls = CallCount(database, settings.usage_seconds)
         self.sessions = Sessions(database)
         self.logins = Logins(database, valkey)
         self.default_limits = defaults({REQUESTS: settings.rate_limit_per_second} | (settings.limits or {}))
@@ -104,6 +106,7 @@ class Services:
         services = cls(settings, database, valkey, key_ring)
         services.keys.start()
         services.denials.start()
+        services.calls.start()
         services.firings.start()
         await services.feed.start()
         await valkey.subscribe([ACCESS_CHANNEL], services._access_changed, services._forget)
@@ -114,6 +117,7 @@ class Services:
         await self.committer.close()
         await self.keys.close()
         await self.denials.close()
+        await self.calls.close()
         await self.firings.close()
         self.evaluator.close()
         self.logins.close()

@@ -29,6 +29,7 @@ from gateway.v1 import (
     replay,
     subscription,
     trigger,
+    usage,
     whoami,
 )
 
@@ -51,6 +52,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *function.ENDPOINTS,
     *node.ENDPOINTS,
     *trigger.ENDPOINTS,
+    *usage.ENDPOINTS,
     *subscription.ENDPOINTS,
     *delivery.ENDPOINTS,
     *door.ENDPOINTS,

@@ -148,6 +148,7 @@ SETTINGS: dict[str, Setting] = {
     "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
     "audit_days": Setting(_number(90, 3650), "days that audit entries are kept, by batches; at least 90", "365"),
     "audit_seal_seconds": Setting(_seconds, "how often the audit is sealed", "60"),
+    "usage_seconds": Setting(_seconds, "how often usage is added up, and calls of the API are written down", "10"),
     "delivery_allow": Setting(
         read_subnets,
         "subnets that webhooks may be delivered to beside public addresses, such as 10.0.0.0/8,fd00::/8",
@@ -184,6 +185,7 @@ class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
     relay_address: str
     rate_limit_per_second: int
     rate_limit_burst: int
+    usage_seconds: float = 10.0
     limits: dict[str, int] | None = None
 
 
@@ -215,6 +217,7 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     job_days: int
     audit_days: int
     audit_seal_seconds: float
+    usage_seconds: float = 10.0
     delivery_allow: tuple[Network, ...] | None = None
     limits: dict[str, int] | None = None
 

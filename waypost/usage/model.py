@@ -45,7 +45,8 @@ class Ingested(msgspec.Struct, frozen=True):
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which sums: of an organization, or of one environment; hours from `since` to before `until`; of these meters.
+    """Which sums: of an organization, or of one environment; hours from `since` to before `until`; of these meters and
+    of these projects (None: all of them, and what is of none).
 
     `by` are the things that sums are told apart by, of project, environment, day and hour; always by meter, too.
     """
@@ -55,6 +56,7 @@ class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     until: datetime
     meters: tuple[str, ...] = ()
+    projects: frozenset[UUID] | None = None
     by: tuple[str, ...] = ()
 
 
