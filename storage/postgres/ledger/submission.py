@@ -4,6 +4,7 @@ Refuses to validate: what a submission may say was decided before (`waypost.job.
 """
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from uuid import UUID
 
 from storage.postgres.database import Connection, Database
@@ -37,6 +38,9 @@ _COLUMNS = (
     "idempotency_key",
     "request_hash",
 )
+# Never null; where all rows of a statement have the same value, submit.sql takes it from one element.
+_SHARED = frozenset({"environment_id", "route", "rank", "submitted_by", "policy", "idempotency_scope"})
+_READ = tuple((name, attrgetter(name)) for name in _COLUMNS)
 
 
 class _Conflicted(Exception):  # noqa: N818 (ends a transaction, is no fault)
@@ -163,13 +167,16 @@ def _one_round(
 
 
 def _columns(items: Iterable[Submission]) -> list[list[object]]:
+    """Encoding every element of every array is what a batch costs here: what all rows share is sent once."""
     rows = list(items)
-    return [_column([getattr(row, name) for row in rows]) for name in _COLUMNS]
-
-
-def _column(values: list[object]) -> list[object]:
-    """Nothing but nulls is sent as no values: `unnest` fills them up again, and encoding is what a batch costs here."""
-    return [] if values[0] is None and values.count(None) == len(values) else values
+    columns: list[list[object]] = []
+    for name, read in _READ:
+        values = list(map(read, rows))
+        first = values[0]
+        if (first is None or name in _SHARED) and values.count(first) == len(values):
+            values = [] if first is None else [first]
+        columns.append(values)
+    return columns
 
 
 def _key(item: Submission) -> _Key:
