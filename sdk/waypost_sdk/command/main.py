@@ -35,6 +35,7 @@ _GROUPS = {  # word → module and name of its group
     "audit": "audit:app",
     "triggers": "trigger:app",
     "schedules": "schedule:app",
+    "subscriptions": "subscription:app",
     "context": "context:app",
 }
 _COMMANDS = {  # word → module and name of its function
@@ -42,6 +43,7 @@ _COMMANDS = {  # word → module and name of its function
     "whoami": "whoami:whoami",
     "login": "login:login",
     "logout": "login:logout",
+    "listen": "listen:listen",
     "version": "main:version",
 }
 _WITH_VALUE = frozenset({"--url", "--environment", "-e", "--context", "--retry-seconds"})  # see session.remember

@@ -13,6 +13,7 @@ from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
 from waypost_sdk.http.resource import Async, M, Scope, Sync
+from waypost_sdk.http.subscription import Subscriptions
 from waypost_sdk.http.tenancy import Environments, Organizations, Projects
 from waypost_sdk.http.trigger import Triggers
 from waypost_sdk.version import VERSION
@@ -42,6 +43,7 @@ class _Resources(Generic[M]):
         self.whoami: Who[M] = Who(driver, scope)
         self.audit: Audit[M] = Audit(driver, scope)
         self.triggers: Triggers[M] = Triggers(driver, scope)
+        self.subscriptions: Subscriptions[M] = Subscriptions(driver, scope)
 
 
 class Client(_Resources[Sync]):
