@@ -27,6 +27,13 @@ def expiry(text: str | None, option: str) -> datetime | None:
     return instant(text, option)
 
 
+def ago(text: str | None, option: str) -> datetime | None:
+    """An instant, also as a span before now: `90m`, `12h`, `30d`. Raises UsageError naming the option."""
+    if text is not None and (found := span(text)) is not None:
+        return datetime.now(UTC) - found
+    return instant(text, option)
+
+
 def span(text: str) -> timedelta | None:
     """What `12h` means; None for anything else."""
     found = _SPAN.fullmatch(text)

@@ -1,22 +1,24 @@
-"""`waypost jobs`: submit, read, wait, cancel, replay, follow."""
+"""`waypost jobs`: submit, read, wait, cancel, follow."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from waypost_sdk.command import failure, output
+from waypost_sdk.command import failure, output, replay
 from waypost_sdk.command.failure import UsageError
 from waypost_sdk.command.instant import instant
+from waypost_sdk.command.payload import json_text
 from waypost_sdk.command.session import connect
 
 if TYPE_CHECKING:
     from waypost_sdk.model import Job, WaitingNodes
 
 app = typer.Typer(help="Submit jobs and see what became of them.", no_args_is_help=True)
+app.command()(replay.replay)
+app.command()(replay.diff)
+app.add_typer(replay.app, name="replays")
 
 _JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 _Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait; without it, until it ends.")]
@@ -55,7 +57,7 @@ def submit(
 ) -> None:
     """Submit one job."""
     fields: dict[str, Any] = {
-        "payload": _payload(payload, payload_file),
+        "payload": json_text(payload, payload_file),
         "tags": tag or None,
         "labels": _pairs(label, "--label") or None,
         "priority": priority,
@@ -134,21 +136,6 @@ def cancel(
     """Cancel jobs."""
     with connect(context) as client:
         _show([client.jobs.cancel(job_id) for job_id in job_ids], as_json=as_json)
-
-
-@app.command()
-def replay(
-    context: typer.Context,
-    job_id: _JobId,
-    overrides: Annotated[str | None, typer.Option(help="JSON object of fields that are to be different.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key gives the first replay again.")] = None,
-    as_json: output.Json = False,
-) -> None:
-    """Run an ended job again, as a new job."""
-    different = _payload(overrides, None)
-    with connect(context) as client:
-        job = client.jobs.replay(job_id, _object(different), idempotency_key=idempotency_key)
-        output.show_one(job, as_json=as_json)
 
 
 @app.command()
@@ -252,44 +239,6 @@ def _until_interrupted() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise typer.Exit(failure.OK) from None
-
-
-def _payload(text: str | None, file: str | None) -> Any:
-    """JSON text, checked here and sent byte for byte; None when there is none."""
-    import msgspec
-
-    from waypost_sdk import exact
-
-    if text is not None and file is not None:
-        raise UsageError("Give either --payload or --payload-file.")
-    if text is not None and (text == "-" or text.startswith("@")):
-        file = text.removeprefix("@")
-    if text is None and file is None:
-        return None
-    content = _read(file) if file is not None else (text or "").encode()
-    try:
-        exact.decode(content)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"The payload is not JSON: {error}") from None
-    return msgspec.Raw(content)
-
-
-def _object(raw: Any) -> dict[str, Any] | None:
-    if raw is None:
-        return None
-    import msgspec
-
-    try:
-        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError as error:
-        raise UsageError(f"--overrides must be a JSON object: {error}") from None
-
-
-def _read(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:

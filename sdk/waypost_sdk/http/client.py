@@ -12,6 +12,7 @@ from waypost_sdk.http.audit import Audit
 from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
 from waypost_sdk.http.nodes import Functions, NodeCredentials, Nodes, Queues
+from waypost_sdk.http.replay import Replays
 from waypost_sdk.http.resource import Async, M, Scope, Sync
 from waypost_sdk.http.subscription import Subscriptions
 from waypost_sdk.http.tenancy import Environments, Organizations, Projects
@@ -42,6 +43,7 @@ class _Resources(Generic[M]):
         self.sessions: Sessions[M] = Sessions(driver, scope)
         self.whoami: Who[M] = Who(driver, scope)
         self.audit: Audit[M] = Audit(driver, scope)
+        self.replays: Replays[M] = Replays(driver, scope)
         self.triggers: Triggers[M] = Triggers(driver, scope)
         self.subscriptions: Subscriptions[M] = Subscriptions(driver, scope)
 

@@ -9,6 +9,7 @@ from typing import Any, Generic
 import msgspec
 
 from waypost_sdk import exact
+from waypost_sdk.difference import JobDiff, compare
 from waypost_sdk.errors import WaitTimeoutError
 from waypost_sdk.http.event import follow
 from waypost_sdk.http.plan import Plan, Sleep, Stream, collect, new_key
@@ -154,6 +155,14 @@ class Jobs(Resource[M], Generic[M]):
         body = {"overrides": dict(overrides)} if overrides else {}
         answer = yield from self._post(f"{self._at(job_id)}/replay", body, key=idempotency_key)
         return read(answer, Job)
+
+    @operation
+    def diff(self, first: str, second: str) -> Plan[JobDiff]:
+        """What two runs differ in: specification, payload, state, result, error; and their times."""
+        one = yield from self._read_job(first)
+        other = yield from self._read_job(second)
+        attempts = yield from self._read_attempts(first)
+        return compare(one, other, attempts, (yield from self._read_attempts(second)))
 
     @operation
     def attempts(self, job_id: str) -> "Plan[builtins.list[Attempt]]":
