@@ -15,16 +15,18 @@ from uuid import UUID
 
 import dramatiq
 
+from functions.artifact.ingest import ingest
 from functions.environment import measure, reconcile, register
 from functions.environment.migrate import migrate
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
-from functions.project.delete import delete as delete_project
 from functions.job.replay import ReplayPorts, give_up, replay
+from functions.project.delete import delete as delete_project
 from functions.usage.roll_up import roll_up
 from functions.webhook.deliver import deliverer
 from functions.webhook.network import CheckedNetwork, SystemResolver
 from functions.webhook.send import Sender
+from jobs.artifact import ArtifactUpkeep
 from jobs.audit import Sealer
 from jobs.delivery import Deliveries
 from jobs.fan_out import FanOut
@@ -34,6 +36,7 @@ from jobs.schedule import Schedules
 from jobs.timers import run_timers
 from jobs.usage import UsageFollower
 from storage.objects.admin import ObjectAdmin
+from storage.objects.artifact import ArtifactObjects
 from storage.objects.seal import SealStore
 from storage.objects.store import ObjectStore
 from storage.postgres.database import Database
@@ -43,12 +46,13 @@ from storage.postgres.person import retention as people
 from storage.postgres.version import require_control_version
 from storage.secrets import EnvironmentKeys, require_keks
 from storage.valkey.client import Valkey
+from waypost.artifact.model import INGEST
 from waypost.errors import WaypostError
+from waypost.job.replay import REPLAY
 from waypost.limit.decision import defaults
 from waypost.secret import open_ring
 from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
-from waypost.job.replay import REPLAY
 from waypost.telemetry.log import get_logger
 from waypost.telemetry.ready import announce
 from waypost.tenancy.model import DELETE_PROJECT
@@ -102,20 +106,22 @@ class Worker:
 
     async def _serve(self, ports: EnvironmentPorts, objects: ObjectStore, stack: contextlib.AsyncExitStack) -> None:
         ledger = Ledger(ports.database)
+        artifacts = ArtifactObjects(self._settings.s3_endpoint, ports.keys, objects)
+        stack.push_async_callback(artifacts.close)
         self._session = await self._open_session(ledger)
         runner = PlatformRunner(
             ports.database,
             {
                 **register.handlers(ports),
                 DELETE_PROJECT: functools.partial(delete_project, database=ports.database, valkey=ports.valkey),
+                REPLAY: functools.partial(replay, ports=self._replay_ports(ports, ledger, objects)),
+                INGEST: functools.partial(ingest, database=ports.database, objects=artifacts),
                 ROLL_UP: functools.partial(roll_up, database=ports.database),
                 MIGRATE: functools.partial(
                     migrate, ports=ports, provisioner_url=self._settings.provisioner_database_url
                 ),
             },
             {**register.on_end(ports), REPLAY: functools.partial(give_up, database=ports.database)},
-                REPLAY: functools.partial(replay, ports=self._replay_ports(ports, ledger, objects)),
-                INGEST: functools.partial(ingest, database=ports.database, objects=artifacts),
             lambda: self._session,
         )
         hints = Hints(self._settings.valkey_url)
@@ -155,6 +161,7 @@ class Worker:
                     fan_out=fan_out.tick,
                     abandoned=deliveries.abandon,
                     usage=UsageFollower(ports.database, seconds=self._settings.usage_seconds).tick,
+                    artifacts=ArtifactUpkeep(ports.database, artifacts).tick,
                 ),
                 name="timers",
             ),
@@ -170,16 +177,16 @@ class Worker:
                 await ledger.close_session(self._session)
             _log.info("worker.stop")
 
+    def _replay_ports(self, ports: EnvironmentPorts, ledger: Ledger, objects: ObjectStore) -> ReplayPorts:
+        limits = defaults(self._settings.limits or {})
+        return ReplayPorts(ports.database, ledger, ports.keys, objects, ports.valkey, limits)
+
     def _deliveries(self, ports: EnvironmentPorts, stack: contextlib.AsyncExitStack) -> Deliveries:
         resolver = SystemResolver()
         stack.callback(resolver.close)
         sender = Sender(CheckedNetwork(self._settings.delivery_allow or (), resolver))
         stack.push_async_callback(sender.close)
         return Deliveries(ports.database, deliverer(ports.keys, sender))
-
-    def _replay_ports(self, ports: EnvironmentPorts, ledger: Ledger, objects: ObjectStore) -> ReplayPorts:
-        limits = defaults(self._settings.limits or {})
-        return ReplayPorts(ports.database, ledger, ports.keys, objects, ports.valkey, limits)
 
     def _sealer(self, database: Database) -> Sealer:
         settings = self._settings

@@ -39,6 +39,9 @@ _FILTERS = (
     Parameter("job_id", "Only from this job."),
     Parameter("spec_hash", "Only incident bundles of this specification."),
     Parameter("label.", "Only with this label: `label.KEY=VALUE`."),
+    Parameter(
+        "field.", "Only where ingest found this: `field.runtime=NAME`, `field.policy_mode=…`, `field.spec_ok=…`."
+    ),
     Parameter("created_after", "Only made at or after this instant.", datetime),
     Parameter("created_before", "Only made before this instant.", datetime),
 )
@@ -185,17 +188,25 @@ def _filter(query: dict[str, list[str]]) -> Filter:
             )
     sha256 = query.get("sha256", [None])[0]
     spec_hash = query.get("spec_hash", [None])[0]
-    labels = {name.removeprefix("label."): values[-1] for name, values in query.items() if name.startswith("label.")}
     return Filter(
         types=kinds,
         states=states,
         sha256=None if sha256 is None else read_sha256(sha256, "/sha256"),
         job_id=_id(query, "job_id"),
-        labels=labels or None,
+        labels=_family(query, "label."),
+        fields=_family(query, "field."),
         created_after=instant(query, "created_after"),
         created_before=instant(query, "created_before"),
         spec_hash=None if spec_hash is None else f"sha256:{read_sha256(spec_hash, '/spec_hash').hex()}",
     )
+
+
+def _family(query: dict[str, list[str]], prefix: str) -> dict[str, str] | None:
+    """Parameters of one family by what follows its name; None when there are none."""
+    found = {name.removeprefix(prefix): values[-1] for name, values in query.items() if name.startswith(prefix)}
+    if any("\0" in text for pair in found.items() for text in pair):
+        raise errors.invalid("invalid_parameter", f"A {prefix}parameter has no NUL.", f"/{prefix}")
+    return found or None
 
 
 def _id(query: dict[str, list[str]], name: str) -> UUID | None:

@@ -34,7 +34,14 @@ from storage.postgres.database import Connection
 from storage.postgres.platform.job import insert_platform_job
 from waypost import clock, document, errors
 from waypost.access.model import Permission
-from waypost.artifact.decision import Metadata, check_metadata, read_sha256, sha256_mismatch, upload_too_large
+from waypost.artifact.decision import (
+    Metadata,
+    check_metadata,
+    file_name,
+    read_sha256,
+    sha256_mismatch,
+    upload_too_large,
+)
 from waypost.artifact.model import (
     INGEST,
     MAX_METADATA_BYTES,
@@ -159,7 +166,7 @@ def _artifact_of(call: Call, form: Form, content: _Received, own: UUID) -> Artif
     if declared is not None and declared != content.sha256:
         raise sha256_mismatch(declared, content.sha256)
     return _new(
-        call, given, own, given.name or (form.file_name or "")[-255:], content.sha256, content.size_bytes,
+        call, given, own, given.name or file_name(form.file_name or ""), content.sha256, content.size_bytes,
         state=ArtifactState.RECEIVED, verified=True, declared_content_type=(form.content_type or None),
     )  # fmt: skip
 

@@ -113,6 +113,15 @@ begin
         values (own, fresh, fresh, now(), 'filtered');
     insert into control.usage_event (environment_id, source, id, meter, quantity, at)
         values (own, 's', 'i', 'm', 1, now());
+    insert into control.artifact_blob (environment_id, id, sha256, size_bytes, refs)
+        values (own, fresh, sha256('x'), 1, 1);
+    insert into control.artifact
+        (environment_id, id, type, name, state, object, verified, sha256, size_bytes, created_by)
+        values (own, fresh, 'file', 'n', 'ingested', fresh, true, sha256('x'), 1, 'x');
+    insert into control.artifact_reference (environment_id, artifact_id, kind, id) values (own, fresh, 'job', jobs[1]);
+    insert into control.artifact_garbage (environment_id, object_key) values (own, 'artifacts/x');
+    insert into control.artifact_audit (environment_id, next_at) values (own, now() + interval '1 day')
+        on conflict do nothing;
     insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
     insert into control.subscription (id, environment_id, url, events, created_by)
         values (fresh, own, 'https://example.com/', '{environment.ready}', 'x');

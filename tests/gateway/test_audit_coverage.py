@@ -3,6 +3,7 @@
 An endpoint that is new is on one of the two lists, or this fails.
 """
 
+import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ NOT_AUDITED = {
     "post_environment_triggers_trigger_test": "the new job's row says who fired it, its firing that it was a test",
     "post_hooks_trigger": "the hot path: the job's row says which trigger, a firing's what became of each request",
     "post_environment_usage_events": "the events are rows that stay, and say where they came from and when",
+    "post_environment_artifacts_artifact_parts": "answers addresses for an upload whose beginning is recorded",
     "post_api_oauth_token": "changes nothing but the credential's last use; its creation and refusals are recorded",
 }
 # Where more than one thing is made, an entry each.
@@ -336,6 +338,32 @@ async def _(g: Ground) -> dict[str, Any]:
 async def _(g: Ground) -> dict[str, Any]:
     body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
     return {"path": f"{await made_subscription(g)}/deliveries/replay", "json": body}
+
+
+async def announced(g: Ground) -> dict[str, Any]:
+    """An upload of three bytes that nobody has sent yet."""
+    data = secrets.token_bytes(3)
+    body = {"size_bytes": 3, "sha256": hashlib.sha256(data).hexdigest(), "name": "a"}
+    return await g.made(f"{g.environment.path}/artifacts", **body) | {"data": data}
+
+
+@recipe("post_environment_artifacts")
+async def _(g: Ground) -> dict[str, Any]:
+    body = {"size_bytes": 3, "sha256": secrets.token_hex(32), "name": "a"}
+    return {"path": f"{g.environment.path}/artifacts", "json": body}
+
+
+@recipe("post_environment_artifacts_artifact_complete")
+async def _(g: Ground) -> dict[str, Any]:
+    made = await announced(g)
+    async with httpx.AsyncClient() as bare:
+        assert (await bare.put(made["upload"]["url"], content=made["data"])).status_code == 200
+    return {"path": f"{g.environment.path}/artifacts/{made['id']}/complete", "json": {}}
+
+
+@recipe("delete_environment_artifacts_artifact")
+async def _(g: Ground) -> dict[str, Any]:
+    return {"path": f"{g.environment.path}/artifacts/{(await announced(g))['id']}"}
 
 
 @recipe("post_environment_nodes_node_drain")

@@ -14,7 +14,10 @@ from waypost.ids import parse_id
 from waypost.job.model import MAX_LABEL_CHARACTERS, MAX_LABELS
 
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_FIELD = f'"{REFERENCE_FIELD}"'.encode()
+_MAX_REFERENCE_BYTES = 200  # an id with its field, however it is spaced
 _TYPES = tuple(kind.value for kind in ArtifactType)
 
 
@@ -33,7 +36,7 @@ def check_metadata(given: Metadata) -> bytes | None:
     """Raises 422 for what may not be; answers the declared SHA-256, None where none is."""
     if given.type not in _TYPES:
         raise invalid("unknown_artifact_type", f"The type is one of {', '.join(_TYPES)}.", "/type")
-    if len(given.name) > MAX_NAME_CHARACTERS or any(ord(c) < 32 or c == "\x7f" for c in given.name):
+    if given.name != file_name(given.name):
         raise invalid(
             "invalid_name", f"A name has at most {MAX_NAME_CHARACTERS} characters, none of them control.", "/name"
         )
@@ -45,6 +48,11 @@ def check_metadata(given: Metadata) -> bytes | None:
         if not 0 < len(key) <= MAX_LABEL_CHARACTERS or len(value) > MAX_LABEL_CHARACTERS or "\0" in key + value:
             raise invalid("invalid_label", f"A label has 1 to {MAX_LABEL_CHARACTERS} characters and no NUL.", "/labels")
     return None if given.sha256 is None else read_sha256(given.sha256, "/sha256")
+
+
+def file_name(given: str) -> str:
+    """A name as it may be kept: its last 255 characters, `_` for control characters and half surrogates."""
+    return _NOT_IN_NAMES.sub("_", given[-MAX_NAME_CHARACTERS:])
 
 
 def read_sha256(text: str, path: str) -> bytes:
@@ -116,7 +124,7 @@ def reference_in(payload: bytes) -> UUID | None:
 
     Raises 422 for an object with that field alone whose value is no id.
     """
-    if len(payload) > 200 or b'"' + REFERENCE_FIELD.encode() + b'"' not in payload:
+    if len(payload) > _MAX_REFERENCE_BYTES or _FIELD not in payload:
         return None
     try:
         document: Any = msgspec.json.decode(payload)

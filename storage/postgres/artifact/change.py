@@ -11,7 +11,11 @@ import msgspec
 from storage.postgres.artifact.row import COLUMNS, artifact_of
 from storage.postgres.database import Connection
 from waypost.artifact.model import Artifact, ArtifactState, Reason, object_key
+from waypost.job.decision import not_taking
+from waypost.tenancy.model import Status
 
+# Held until the transaction ends, so that nothing is kept in an environment whose rows are being deleted.
+_TAKES = "select status from control.environment where id = $1 for share"
 # The update changes nothing: it takes the row's lock and shows the row that is there.
 _HOLD_BLOB = """
 insert into control.artifact_blob as b (environment_id, id, sha256, size_bytes, refs) values ($1, $2, $3, $4, 0)
@@ -67,9 +71,10 @@ async def keep(connection: Connection, new: Artifact, seconds: float) -> tuple[A
     """Keep an artifact whose content was verified while it came; expires in so many seconds.
 
     Answers the artifact of this content and type, and whether it is this one. If the content was known, `new.object` is
-    garbage now; the caller may delete it at once.
+    garbage now; the caller may delete it at once. Raises 409 when the environment takes nothing any more.
     """
     environment_id = new.environment_id
+    await _hold_environment(connection, environment_id)
     blob = await connection.fetchval(_HOLD_BLOB, environment_id, new.object, new.sha256, new.size_bytes)
     if blob != new.object:
         await connection.execute(_GARBAGE, environment_id, object_key(new.object), None)
@@ -89,7 +94,8 @@ async def find_known(
 
 
 async def begin_upload(connection: Connection, new: Artifact, seconds: float) -> Artifact:
-    """Keep an artifact whose content is still to come; given up after so many seconds."""
+    """Keep an artifact whose content is still to come; given up after so many seconds. Raises 409 as `keep`."""
+    await _hold_environment(connection, new.environment_id)
     return await _insert(connection, new, seconds)
 
 
@@ -153,6 +159,12 @@ async def refer(connection: Connection, environment_id: UUID, artifact_id: UUID,
     """Note that something refers to an artifact; False when there is no such artifact, or it was rejected."""
     await connection.execute(_REFER, environment_id, artifact_id, kind, identifier)
     return await connection.fetchrow(_STANDS, environment_id, artifact_id) is not None
+
+
+async def _hold_environment(connection: Connection, environment_id: UUID) -> None:
+    status = Status(await connection.fetchval(_TAKES, environment_id) or Status.DELETED.value)
+    if status not in (Status.READY, Status.SUSPENDED):
+        raise not_taking(status)
 
 
 async def _insert(connection: Connection, new: Artifact, seconds: float) -> Artifact:

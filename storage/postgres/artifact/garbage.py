@@ -12,18 +12,23 @@ from typing import Protocol
 from uuid import UUID
 
 import msgspec
+import structlog
 
 from storage.objects.artifact import Listed
 from storage.postgres.artifact import change
 from storage.postgres.artifact.row import read_artifact
 from storage.postgres.database import Connection, Database
-from waypost.artifact.model import OBJECT_PREFIX, ArtifactState
+from storage.postgres.platform.job import ensure_platform_job
+from waypost.artifact.model import INGEST, OBJECT_PREFIX, ArtifactState
 from waypost.errors import Category, WaypostError
-from waypost.ids import parse_id
+from waypost.ids import new_id, parse_id
 
 JOB_PREFIX = "jobs/"
 ORPHAN_AGE = timedelta(hours=24)  # decision 18
 LIMIT = 200
+FORGOTTEN_SECONDS = 3_600.0
+
+_log = structlog.get_logger("storage.artifact")
 
 _GARBAGE = """
 select environment_id, object_key, upload_id from control.artifact_garbage
@@ -31,6 +36,16 @@ where $1::uuid is null or environment_id = $1 order by since limit $2
 """
 _GIVEN_UP = """
 select environment_id, id from control.artifact where state = 'uploading' and expires_at < now() limit $1
+"""
+# Received long ago, and no job that would look at it: its attempts were used up while a server was away.
+_FORGOTTEN = """
+select a.environment_id, a.id from control.artifact a
+join control.environment e on e.id = a.environment_id and e.status in ('ready', 'suspended')
+where a.state = 'received' and a.updated_at < now() - $1::float8 * interval '1 second'
+    and not exists (
+        select from control.platform_job j where j.kind = $2 and j.subject = a.id and j.state in ('queued', 'running')
+    )
+limit $3
 """
 _NAMED = """
 select k.key from unnest($2::text[], $3::uuid[]) as k (key, id)
@@ -96,8 +111,11 @@ async def collect(database: Database, objects: Objects, environment_id: UUID | N
                 await objects.abort_parts(owner, key, row["upload_id"])
             await objects.delete(owner, key)
         except WaypostError as error:
-            if error.category is not Category.NOT_FOUND:  # an environment that is gone took its bucket with it
+            if error.retryable:
                 raise
+            if error.category is not Category.NOT_FOUND:  # an environment that is gone took its bucket with it
+                _log.warning("artifact.garbage_stays", environment=str(owner), error=error.code)
+                continue
         async with database.unit() as connection:
             await change.forget_garbage(connection, owner, key)
         gone += 1
@@ -113,6 +131,15 @@ async def give_up_uploads(database: Database, limit: int = LIMIT) -> int:
             artifact = await read_artifact(connection, row["environment_id"], row["id"], lock=True)
             if artifact is not None and artifact.state is ArtifactState.UPLOADING:
                 await change.delete(connection, artifact)
+    return len(rows)
+
+
+async def queue_forgotten(database: Database, seconds: float = FORGOTTEN_SECONDS, limit: int = LIMIT) -> int:
+    """Queue `artifact.ingest` again for what was received so long ago and waits for nobody; answers how many."""
+    async with database.unit() as connection:
+        rows = await connection.fetch(_FORGOTTEN, seconds, INGEST, limit)
+        for row in rows:
+            await ensure_platform_job(connection, new_id(), INGEST, row["environment_id"], row["id"])
     return len(rows)
 
 

@@ -23,22 +23,28 @@ where environment_id = $1 and ($2::uuid is null or id < $2)
     and ($5::bytea is null or sha256 = $5) and ($6::uuid is null or job_id = $6)
     and ($7::jsonb is null or labels @> $7) and ($8::timestamptz is null or created_at >= $8)
     and ($9::timestamptz is null or created_at < $9) and ($10::text is null or spec_hash = $10)
+    and ($12::jsonb is null or facts -> 'fields' @> $12)
 order by id desc limit $11
 """  # noqa: S608 - constants only
-# A job holds what its payload is until it ends, and what it put while it runs; other things hold until they are gone.
+# A job holds what its payload is until it ends (from a minute before it is there, as that is noted first), and what it
+# put while it runs; other things hold until they are gone.
 _REFERENCES = """
 with found as (
-    select r.kind, r.id from control.artifact_reference r where r.environment_id = $1 and r.artifact_id = $2
-    union
-    select 'job', a.job_id from control.artifact a
-    where a.environment_id = $1 and a.id = $2 and a.job_id is not null
+    select r.kind, r.id, r.created_at > now() - interval '1 minute' as fresh from control.artifact_reference r
+    where r.environment_id = $1 and r.artifact_id = $2
+    union all
+    select 'job', a.job_id, false from control.artifact a
+    where a.environment_id = $1 and a.id = $2 and a.job_id is not null and not exists (
+        select from control.artifact_reference r
+        where r.environment_id = $1 and r.artifact_id = $2 and r.kind = 'job' and r.id = a.job_id
+    )
 )
-select f.kind, f.id, case when f.kind = 'job' then exists (
-        select from control.job j where j.environment_id = $1 and j.id = f.id
-    ) and not exists (
+select f.kind, f.id, f.kind <> 'job' or not exists (
         select from control.job_end e where e.environment_id = $1 and e.job_id = f.id
-    ) else true end as holds
-from found f order by f.id desc limit $3
+    ) as holds
+from found f
+where f.kind <> 'job' or f.fresh or exists (select from control.job j where j.environment_id = $1 and j.id = f.id)
+order by f.id desc limit $3
 """
 
 _reasons = msgspec.json.Decoder(tuple[Reason, ...])
@@ -57,6 +63,7 @@ class Filter(msgspec.Struct, frozen=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     spec_hash: str | None = None
+    fields: dict[str, str] | None = None  # of what ingest found
 
 
 async def read_artifact(
@@ -71,10 +78,12 @@ async def list_artifacts(
     connection: Connection, environment_id: UUID, wanted: Filter, *, before: UUID | None, limit: int
 ) -> list[Artifact]:
     """Newest first, older than `before`."""
-    labels = msgspec.json.encode(wanted.labels).decode() if wanted.labels else None
+    labels, fields = (
+        msgspec.json.encode(pairs).decode() if pairs else None for pairs in (wanted.labels, wanted.fields)
+    )
     rows = await connection.fetch(
         _LIST, environment_id, before, wanted.types, wanted.states, wanted.sha256, wanted.job_id, labels,
-        wanted.created_after, wanted.created_before, wanted.spec_hash, limit,
+        wanted.created_after, wanted.created_before, wanted.spec_hash, limit, fields,
     )  # fmt: skip
     return [artifact_of(row) for row in rows]
 
@@ -82,7 +91,7 @@ async def list_artifacts(
 async def references(
     connection: Connection, environment_id: UUID, artifact_id: UUID, limit: int = 100
 ) -> list[Reference]:
-    """What refers to it, newest first. As the environment's role, which alone may read the jobs."""
+    """What refers to it, newest first."""
     rows = await connection.fetch(_REFERENCES, environment_id, artifact_id, limit)
     return [Reference(row["kind"], row["id"], row["holds"]) for row in rows]
 

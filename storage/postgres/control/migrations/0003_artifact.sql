@@ -44,6 +44,9 @@ create index artifact_object on control.artifact (environment_id, object);
 create index artifact_job on control.artifact (environment_id, job_id) where job_id is not null;
 create index artifact_expiry on control.artifact (expires_at) where expires_at is not null;
 create index artifact_labels on control.artifact using gin (labels jsonb_path_ops);
+create index artifact_fields on control.artifact using gin ((facts -> 'fields') jsonb_path_ops);
+create index artifact_spec on control.artifact (environment_id, spec_hash) where spec_hash is not null;
+create index artifact_received on control.artifact (updated_at) where state = 'received';
 
 -- What refers to an artifact and keeps it: jobs whose payload it is (until they end), replays, whatever else.
 create table control.artifact_reference (

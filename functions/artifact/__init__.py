@@ -1,0 +1,1 @@
+"""Artifacts as the platform's own functions look at them."""
