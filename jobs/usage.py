@@ -4,20 +4,22 @@ The hot path writes nothing for it: ends and attempts of jobs, attempts of deliv
 and each is added once its transaction is over. Once an hour the platform job `usage.roll_up` does what is due then.
 """
 
+import asyncio
 from collections import deque
 from datetime import datetime, timedelta
-
-import structlog
 
 from storage.postgres.database import Database
 from storage.postgres.subscription.fan_out import Standing
 from storage.postgres.usage import roll_up as rows
+from waypost.clock import monotonic
+from waypost.telemetry.log import get_logger
 
 TICK_SECONDS = 10.0
+LOOK_SECONDS = 0.05
 CLOCK_SLACK = timedelta(seconds=5)  # a transaction may have begun, or waited for a lock, before it got its number
 MARKS = 600
 
-_log = structlog.get_logger("jobs.usage")
+_log = get_logger("jobs.usage")
 
 
 class Marks:
@@ -38,6 +40,22 @@ class Marks:
         return known[-1] - CLOCK_SLACK if known else None
 
 
+async def catch_up(database: Database, seconds: float) -> bool:
+    """Add everything that is committed now; False when transactions of before are still in progress after so long, or
+    when others were at it all the time."""
+    follower, until = UsageFollower(database), monotonic() + seconds
+    async with database.unit() as connection:
+        transaction = await rows.next_transaction(connection)
+    while True:
+        await follower.follow()
+        async with database.unit() as connection:
+            if await rows.has_reached(connection, transaction):
+                return True
+        if monotonic() >= until:
+            return False
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 class UsageFollower:
     """One follower of one process."""
 
@@ -47,7 +65,8 @@ class UsageFollower:
 
     async def tick(self) -> float:
         """Add what is over; answers in how many seconds it is wanted again."""
-        await self.follow()
+        if added := await self.follow():
+            _log.debug("usage.added", facts=added)
         async with self._database.unit() as connection:
             await rows.ensure_roll_up(connection)
         return self._seconds
@@ -61,6 +80,4 @@ class UsageFollower:
             self._marks.note(standing)
             since = self._marks.began(standing.xact) or standing.at
             following = self._marks.began(standing.low) or since
-            added = await rows.add_facts(connection, standing, since, following)
-        _log.debug("usage.added", facts=added)
-        return added
+            return await rows.add_facts(connection, standing, since, following)

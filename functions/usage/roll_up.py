@@ -17,9 +17,10 @@ async def roll_up(job: PlatformJob, database: Database) -> None:
         await rows.sample_bytes_held(connection, instant_of(job.subject))
     await UsageFollower(database).follow()
     while await _prune(database):
-        pass
+        pass  # a bite a transaction
 
 
 async def _prune(database: Database) -> bool:
     async with database.unit() as connection:
-        return await rows.prune_events(connection)
+        events = await rows.prune_events(connection)
+        return await rows.prune_hours(connection) or events

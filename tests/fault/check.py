@@ -1,11 +1,12 @@
 """What must hold when the dust has settled, through the API and in the ledger itself. Every check answers findings."""
 
 import json
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 
-from tests.bench.stack import Place, Stack, StackError
+from tests.bench.stack import WAYPOST, Place, Stack, StackError
 
 ENDS = ("completed", "failed", "dead_letter", "canceled", "expired")
 PLACES = ("ready", "due", "hold", "lease", "permit", "cancel_request")
@@ -169,3 +170,26 @@ def attempts(stack: Stack, place: Place) -> dict[str, int]:
         place.id,
     )[0]
     return {"attempts": row["tries"], "lost attempts": row["lost"]}
+
+
+def usage(stack: Stack, place: Place) -> list[str]:
+    """What is metered is what happened: the sums are those of ledger and events (`waypost admin usage verify`), and
+    those of this environment are its ends and attempts."""
+    command = [WAYPOST, "admin", "usage", "verify", "--json", "--data-dir", str(stack.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)  # noqa: S603 - our own
+    found = [] if done.returncode == 0 else [f"usage: {done.returncode} {done.stderr or done.stdout}"]
+    sums = {
+        row["meter"]: int(row["quantity"])
+        for row in stack.query(
+            "select meter, sum(quantity) as quantity from control.usage_hour where environment_id = $1"
+            " and (meter = 'job.attempts' or meter like 'job.ended.%%') group by 1",
+            place.id,
+        )
+    }
+    tries = attempts(stack, place)["attempts"]
+    ends = stack.query("select count(*) as n from control.job_end where environment_id = $1", place.id)[0]["n"]
+    if sums.pop("job.attempts", 0) != tries:
+        found.append(f"usage: attempts are not {tries}")
+    if sum(sums.values()) != ends:
+        found.append(f"usage: ends {sums} are not {ends}")
+    return found

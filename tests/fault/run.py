@@ -129,4 +129,5 @@ def _check(report: Report, stack: Stack, place: Place, clients: list[Client], fl
     found, report.states = check.answers(stack, place, acknowledged)
     report.findings += found
     report.findings += check.counts(stack, place)
+    report.findings += check.usage(stack, place)
     report.attempts = check.attempts(stack, place)

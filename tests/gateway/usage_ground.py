@@ -1,17 +1,13 @@
 """Usage over HTTP in tests: events to tell, and the sums once everything that was told is in them."""
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jobs.usage import UsageFollower
+from jobs import usage
 from storage.postgres.database import Database
-
-_NEXT = "select pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-_REACHED = "select xact::text::bigint >= $1 from control.follower where name = 'usage.roll_up'"
 
 
 @asynccontextmanager
@@ -26,16 +22,8 @@ async def worker_database(platform: Any) -> AsyncIterator[Database]:
 
 async def catch_up(platform: Any) -> None:
     """Return when everything that is committed now is in the sums; other tests' transactions are waited for."""
-    async with worker_database(platform) as database, asyncio.timeout(20):
-        follower = UsageFollower(database)
-        async with database.unit() as connection:
-            now = await connection.fetchval(_NEXT)
-        while True:
-            await follower.follow()
-            async with database.unit() as connection:
-                if await connection.fetchval(_REACHED, now):
-                    return
-            await asyncio.sleep(0.02)
+    async with worker_database(platform) as database:
+        assert await usage.catch_up(database, 20)
 
 
 def cloud_event(quantity: Any = "1", meter: str = "test.things", **more: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from storage.postgres.ledger.listing import page_of
 from storage.postgres.replay import replay
 from storage.postgres.sql import load
 from storage.postgres.usage import roll_up as usage
+from storage.postgres.usage import verify as usage_verify
 from waypost.job.model import JobState
 from waypost.job.record import JobFilter
 
@@ -63,6 +64,7 @@ BUILT: dict[str, list[str]] = {
         f"delete from control.{table} where environment_id = $1" for table in _LEDGER
     ],
     "storage/postgres/usage/add.sql": [usage.statement()],
+    "storage/postgres/usage/verify.sql": [usage_verify.statement()],
     "storage/postgres/tenancy/kek.py:rewrap_batch": ["update control.environment_secret set sealed = $1"],
 }
 

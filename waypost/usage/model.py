@@ -18,6 +18,8 @@ NEWEST = timedelta(hours=1)  # and so far ahead (clocks differ)
 KEPT = timedelta(days=32)  # after this a repeat would be too old, so nobody needs to know the first one
 CLOSES_AFTER = timedelta(hours=24)  # after the end of an hour; what comes later is an adjustment
 
+HOURS_KEPT = timedelta(days=400)  # sums by hour; those by day stay
+
 OWN_SOURCE = "urn:waypost:"  # events of the platform itself
 OWN_KEPT = timedelta(days=8)
 OWN_METERS = ("job.", "api.", "webhook.", "artifact.")  # how the names of the platform's meters begin

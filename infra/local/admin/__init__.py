@@ -9,7 +9,7 @@ import importlib
 import typer
 
 # One module a subject; `waypost admin` shows their commands in this order.
-SUBJECTS = ("status", "person", "limit", "kek", "backup", "audit", "reconcile")
+SUBJECTS = ("status", "person", "limit", "kek", "backup", "audit", "usage", "reconcile")
 
 
 def register(app: typer.Typer) -> None:

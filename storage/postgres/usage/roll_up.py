@@ -11,7 +11,7 @@ from uuid import UUID
 from storage.postgres.database import Connection
 from storage.postgres.sql import load
 from storage.postgres.subscription.fan_out import Standing
-from waypost.usage.model import BYTES_HELD, KEPT, OWN_KEPT, OWN_SOURCE, ROLL_UP
+from waypost.usage.model import BYTES_HELD, HOURS_KEPT, KEPT, OWN_KEPT, OWN_SOURCE, ROLL_UP
 
 _STANDING = """
 select f.xact::text as xact, f.at, pg_snapshot_xmin(s.snapshot)::text as low,
@@ -29,6 +29,7 @@ set local plan_cache_mode = force_generic_plan
 _MOVE = """
 update control.follower set xact = $2::text::xid8, at = $3 where name = $1 and xact < $2::text::xid8
 """
+_REACHED = "select xact >= $2::text::xid8 from control.follower where name = $1"
 _OPEN = "select usage_closed_at is null from control.environment where id = $1"
 _CLOSE = "update control.environment set usage_closed_at = now() where id = $1"
 LAST = str(2**64 - 1)  # no transaction has this number
@@ -46,6 +47,11 @@ delete from control.usage_event where ctid = any (array(
     select ctid from control.usage_event
     where ingested_at < now() - $1::interval and (ingested_at < now() - $2::interval or starts_with(source, $3))
     limit $4
+))
+"""
+_PRUNE_HOURS = """
+delete from control.usage_hour where ctid = any (array(
+    select ctid from control.usage_hour where hour < now() - $1::interval limit $2
 ))
 """
 # Content that several artifacts share is held once.
@@ -102,6 +108,16 @@ def statement() -> str:
     return f"with facts as (\n{facts()}\n){load('storage.postgres.usage', 'add')}"
 
 
+async def next_transaction(connection: Connection) -> int:
+    """The number that the next transaction gets: what is committed now has a lower one."""
+    return int(await connection.fetchval("select pg_snapshot_xmax(pg_current_snapshot())::text"))
+
+
+async def has_reached(connection: Connection, transaction: int) -> bool:
+    """Whether everything of transactions before this one was added."""
+    return bool(await connection.fetchval(_REACHED, ROLL_UP, str(transaction)))
+
+
 async def ensure_roll_up(connection: Connection) -> None:
     """Queue the platform job of this hour, unless there was one."""
     await connection.execute(_ENSURE, ROLL_UP)
@@ -110,6 +126,12 @@ async def ensure_roll_up(connection: Connection) -> None:
 async def prune_events(connection: Connection) -> bool:
     """Delete one bite of the events that nobody needs any more; True when there may be more."""
     status: str = await connection.execute(_PRUNE, OWN_KEPT, KEPT, OWN_SOURCE, BITE)
+    return int(status.rpartition(" ")[2]) >= BITE
+
+
+async def prune_hours(connection: Connection) -> bool:
+    """Delete one bite of the sums by hour that are too old to be asked for; True when there may be more."""
+    status: str = await connection.execute(_PRUNE_HOURS, HOURS_KEPT, BITE)
     return int(status.rpartition(" ")[2]) >= BITE
 
 

@@ -32,6 +32,7 @@ create table control.usage_hour (
 ) with (fillfactor = 80);
 create index usage_hour_time on control.usage_hour (organization_id, hour);
 create index usage_hour_environment on control.usage_hour (environment_id, hour);
+create index usage_hour_age on control.usage_hour using brin (hour); -- for retention
 
 create table control.usage_day (
     organization_id uuid not null,
@@ -70,4 +71,5 @@ end $$;
 grant select, insert on control.usage_event to waypost_gateway;
 grant select on control.usage_hour, control.usage_day to waypost_gateway;
 grant select, insert, delete on control.usage_event to waypost_worker;
-grant select, insert, update on control.usage_hour, control.usage_day to waypost_worker;
+grant select, insert, update, delete on control.usage_hour to waypost_worker;
+grant select, insert, update on control.usage_day to waypost_worker;
