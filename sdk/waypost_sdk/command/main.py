@@ -34,6 +34,7 @@ _GROUPS = {  # word → module and name of its group
     "key": "key:app",
     "audit": "audit:app",
     "triggers": "trigger:app",
+    "usage": "usage:app",
     "schedules": "schedule:app",
     "subscriptions": "subscription:app",
     "context": "context:app",

@@ -17,6 +17,7 @@ from waypost_sdk.http.resource import Async, M, Scope, Sync
 from waypost_sdk.http.subscription import Subscriptions
 from waypost_sdk.http.tenancy import Environments, Organizations, Projects
 from waypost_sdk.http.trigger import Triggers
+from waypost_sdk.http.usage import Usage
 from waypost_sdk.version import VERSION
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -45,6 +46,7 @@ class _Resources(Generic[M]):
         self.audit: Audit[M] = Audit(driver, scope)
         self.replays: Replays[M] = Replays(driver, scope)
         self.triggers: Triggers[M] = Triggers(driver, scope)
+        self.usage: Usage[M] = Usage(driver, scope)
         self.subscriptions: Subscriptions[M] = Subscriptions(driver, scope)
 
 
