@@ -13,7 +13,7 @@ from uuid import UUID
 
 import structlog
 
-from jobs.endpoint import AT_ONCE, Endpoint
+from jobs.endpoint import FIRST, Endpoint
 from storage.postgres.database import Database
 from storage.postgres.subscription import queue
 from storage.postgres.subscription.queue import Settlement
@@ -24,6 +24,7 @@ from waypost.subscription.model import REQUEST_SECONDS, Claimed, Outcome, Verdic
 from waypost.telemetry import metric
 
 IN_FLIGHT = 384  # of one process
+FAILING_IN_FLIGHT = IN_FLIGHT // 2  # of these to all endpoints together that failed last
 TICK_SECONDS = 0.2
 PAUSE_SECONDS = 0.01  # between two claims, so that each finds some
 LEASE_SECONDS = 2 * REQUEST_SECONDS
@@ -86,15 +87,24 @@ class Deliveries:
             return
         now = monotonic()
         self._endpoints = {key: one for key, one in self._endpoints.items() if not one.forgettable(now)}
-        rooms = {key: one.room(now) for key, one in self._endpoints.items()}
-        for claimed in await queue.claim(self._database, rooms, room=AT_ONCE, limit=room, seconds=self._lease):
-            self._endpoints.setdefault(claimed.subscription_id, Endpoint()).began()
-            task = asyncio.create_task(self._one(claimed), name=f"delivery {claimed.delivery_id}")
+        rooms = self._rooms(now)
+        for claimed in await queue.claim(self._database, rooms, room=FIRST, limit=room, seconds=self._lease):
+            endpoint = self._endpoints.setdefault(claimed.subscription_id, Endpoint())
+            task = asyncio.create_task(self._one(claimed, endpoint, endpoint.began()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _one(self, claimed: Claimed) -> None:
-        endpoint = self._endpoints[claimed.subscription_id]
+    def _rooms(self, now: float) -> dict[UUID, int]:
+        """How many more each known endpoint may get; what may hang takes no more than its share of this process."""
+        rooms = {key: one.room(now) for key, one in self._endpoints.items()}
+        left = FAILING_IN_FLIGHT - sum(one.in_flight for one in self._endpoints.values() if one.failures)
+        for key, one in self._endpoints.items():
+            if one.failures:
+                rooms[key] = max(0, min(rooms[key], left))
+                left -= rooms[key]
+        return rooms
+
+    async def _one(self, claimed: Claimed, endpoint: Endpoint, seen: int) -> None:
         outcome: Outcome | None = None
         try:
             outcome = await self._deliver(claimed)
@@ -105,7 +115,8 @@ class Deliveries:
             _log.exception("delivery.not_tried", delivery=str(claimed.delivery_id))
         finally:
             good = outcome is not None and outcome.error is None
-            endpoint.ended(monotonic(), good=good, asked_seconds=outcome.retry_after_seconds if outcome else None)
+            asked = outcome.retry_after_seconds if outcome else None
+            endpoint.ended(monotonic(), seen, good=good, asked_seconds=asked)
             self.wake()
         if outcome is not None:
             self._done.append(settlement(claimed, outcome))

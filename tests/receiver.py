@@ -83,6 +83,7 @@ class Receiver:
     requests: list[Received] = field(default_factory=list)
     context: ssl.SSLContext | None = None
     port: int = 0
+    connections: int = 0
 
     @property
     def url(self) -> str:
@@ -111,6 +112,7 @@ class Receiver:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        self.connections += 1
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 while await self._one(reader, writer):

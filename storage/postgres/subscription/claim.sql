@@ -1,6 +1,7 @@
 -- Claim deliveries that are due, at most `room` an endpoint ($1, $2 where it differs from $3) and $4 in all: no endpoint
--- gets more because it has more. Endpoints are found by a loose scan, in any order. $5: for how many seconds they are
--- claimed; after that their worker is taken for dead. A claim's number is a fence: a late outcome changes nothing.
+-- gets more because it has more; of one that fails, of which this process knows nothing yet, one. Endpoints are found by a
+-- loose scan, in any order, those that fail last. $5: for how many seconds they are claimed; after that their worker is
+-- taken for dead. A claim's number is a fence: a late outcome changes nothing.
 with recursive found as (
     (select subscription_id from control.delivery_queue order by subscription_id limit 1)
     union all
@@ -9,14 +10,14 @@ with recursive found as (
         where q.subscription_id > found.subscription_id order by q.subscription_id limit 1
     ) from found where found.subscription_id is not null
 ), endpoints as materialized (
-    select found.subscription_id, s.url, coalesce(b.room, $3::int) as room
+    select found.subscription_id, s.url, coalesce(b.room, case when s.failing_since is null then $3::int else 1 end) as room
     from found
     join control.subscription s on s.id = found.subscription_id and s.deleted_at is null and s.disabled_at is null
     left join lateral (
         select room from unnest($1::uuid[], $2::int[]) as u(id, room) where u.id = found.subscription_id
     ) b on true
     where coalesce(b.room, $3) > 0
-    order by random()
+    order by s.failing_since is not null, random()
 ), chosen as materialized (
     select q.*, e.url from endpoints e cross join lateral (
         select ctid as at, environment_id, subscription_id, delivery_id from control.delivery_queue
