@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import access, auditing, crowding, floor, living, report, running, starting, submitting
+from tests.bench import access, auditing, crowding, floor, living, metering, report, running, starting, submitting
 from tests.bench.context import Bench
 from tests.bench.peers import compare
 from tests.bench.report import Row
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "submit": submitting.single,
     "bulk": submitting.bulk,
     "audit": auditing.cost,
+    "usage": metering.cost,
     "saturation": running.saturation,
     "sustained": running.sustained,
     "nodes": crowding.idle_nodes,
