@@ -19,7 +19,7 @@ from storage.postgres.subscription import queue
 from storage.postgres.subscription.queue import Settlement
 from waypost.clock import monotonic
 from waypost.errors import Category, WaypostError
-from waypost.subscription.decision import delay_seconds, judge
+from waypost.subscription.decision import delay_seconds, gone, judge
 from waypost.subscription.model import REQUEST_SECONDS, Claimed, Outcome, Verdict
 from waypost.telemetry import metric
 
@@ -32,6 +32,7 @@ STOP_SECONDS = 5.0
 SETTLE_MOST = 500
 BACKOFF_SECONDS = 1.0
 ABANDON_SECONDS = 5.0
+GONE_SECONDS = 5.0  # nothing goes where 410 came from, until that is written down
 
 _log = structlog.get_logger("jobs.delivery")
 _attempts = metric.counter("delivery_attempts", "Attempts to deliver an event, by what followed", ("verdict",))
@@ -115,7 +116,7 @@ class Deliveries:
             _log.exception("delivery.not_tried", delivery=str(claimed.delivery_id))
         finally:
             good = outcome is not None and outcome.error is None
-            asked = outcome.retry_after_seconds if outcome else None
+            asked = None if outcome is None else GONE_SECONDS if gone(outcome) else outcome.retry_after_seconds
             endpoint.ended(monotonic(), seen, good=good, asked_seconds=asked)
             self.wake()
         if outcome is not None:

@@ -70,11 +70,16 @@ def check_description(text: str) -> str:
     return text
 
 
+def gone(outcome: Outcome) -> bool:
+    """Whether the endpoint said that it wants nothing any more."""
+    return outcome.error is not None and outcome.status == 410
+
+
 def judge(outcome: Outcome, tries: int) -> Verdict:
     """What follows from the `tries`-th attempt of a round. Only 2xx is success; 410 wants nothing any more."""
     if outcome.error is None:
         return Verdict.DELIVERED
-    if outcome.status == 410:
+    if gone(outcome):
         return Verdict.GONE
     return Verdict.FAILED if tries >= len(DELAYS_SECONDS) else Verdict.RETRY
 
