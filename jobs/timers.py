@@ -17,7 +17,8 @@ from waypost.errors import WaypostError
 
 DUE_MOST_SECONDS = 0.25
 DUE_LEAST_SECONDS = 0.02
-BACKOFF_SECONDS = 1.0
+BACKOFF_SECONDS = 1.0  # after a failure; twice as long after each further one
+MOST_BACKOFF_SECONDS = 30.0
 LIMIT = 1_000
 THOROUGH_EVERY = 60  # looks for lost leases
 
@@ -73,15 +74,17 @@ async def run_timers(
 
 
 async def _run(name: str, step: Step, stop: asyncio.Event) -> None:
+    backoff = BACKOFF_SECONDS
     while not stop.is_set():
         try:
             seconds = await step()
+            backoff = BACKOFF_SECONDS
         except WaypostError as error:
             _log.warning("timer.failed", timer=name, error=error.code)
             seconds = BACKOFF_SECONDS
         except Exception:  # noqa: BLE001 (one faulty row must not end the timer for all the others)
-            _log.exception("timer.failed", timer=name)
-            seconds = BACKOFF_SECONDS
+            _log.exception("timer.failed", timer=name, again_seconds=backoff)
+            seconds, backoff = backoff, min(2 * backoff, MOST_BACKOFF_SECONDS)
         try:
             await asyncio.wait_for(stop.wait(), seconds)
         except TimeoutError:

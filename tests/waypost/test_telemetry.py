@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from waypost.telemetry.internal import serve_internal
 from waypost.telemetry.ready import announce
 
@@ -69,3 +71,21 @@ def test_logs_are_json_lines_on_stderr() -> None:
     assert (ours["event"], ours["process"], ours["number"], ours["level"]) == ("job.end", "worker-1", 1, "info")
     assert (theirs["event"], theirs["process"]) == ("careful x", "worker-1")
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_an_error_that_is_logged_shows_no_variable(form: str) -> None:
+    """Variables hold keys and payloads; the lines of the traceback are enough."""
+    code = f"""if True:
+        from waypost.telemetry.log import configure, get_logger
+        configure({form!r}, "info", "gateway-1")
+        def fail(key):
+            raise ValueError("no")
+        try:
+            fail("wp_" + "secret")
+        except ValueError:
+            get_logger("x").exception("it.failed")
+    """
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert "ValueError: no" in done.stderr
+    assert "wp_secret" not in done.stderr

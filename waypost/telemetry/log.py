@@ -24,7 +24,13 @@ def configure(format: LogFormat, level: LogLevel, process: str) -> None:  # noqa
     renderer: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
         if format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=28,
+                exception_formatter=structlog.dev.plain_traceback,  # the default shows variables: keys, payloads
+            )
+        ]
     )
 
     def with_process(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
