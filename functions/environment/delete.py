@@ -19,7 +19,7 @@ from storage.postgres.environment.rows import ALL, BITE, SECRETS, delete_rows
 from storage.postgres.ledger import closing
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.tenancy import environment as environments
-from storage.postgres.usage.roll_up import close_environment
+from storage.postgres.usage.roll_up import BusyError, close_environment
 from waypost import ids
 from waypost.audit.model import AuditEntry
 from waypost.job.model import JobState
@@ -106,8 +106,11 @@ def _tell_canceled(ports: EnvironmentPorts, environment_id: UUID, jobs: Iterable
 
 async def _usage(environment: Environment, connection: Connection, ports: EnvironmentPorts) -> None:
     """What it used until now is in the sums, which stay; nothing of it is counted after this."""
-    async with ports.database.unit() as own:
-        await close_environment(own, environment.id)
+    try:
+        async with ports.database.unit() as own:
+            await close_environment(own, environment.id)
+    except BusyError:
+        raise Later(LOOK_SECONDS) from None
 
 
 # --- what it consists of ----------------------------------------------------------------------------------------------

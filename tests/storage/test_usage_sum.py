@@ -48,7 +48,7 @@ class Usage:
 
 @pytest.fixture
 async def usage(ground: Ground) -> Usage:
-    await ground.admin.execute("truncate control.usage_event, control.usage_hour, control.usage_day")
+    await ground.admin.execute("truncate control.usage_event, control.delivery_attempt")
     one = Usage(ground)
     await one.follower.follow()
     await ground.admin.execute("truncate control.usage_hour, control.usage_day")
@@ -188,6 +188,28 @@ async def test_the_usage_of_an_environment_that_goes_is_closed_at_once(
     await usage.follower.follow()
     assert await usage.sums(tenant.id) == {"m": 12} == await usage.sums(tenant.id, "usage_day")
     assert await usage.sums(other_tenant.id) == {"m": 1}
+    assert (await usage.verify()).intact
+
+
+async def test_closing_waits_a_second_at_most_for_who_adds(usage: Usage, tenant: Tenant) -> None:
+    """Somebody who adds a long backlog: the deletion is told to come again."""
+    async with usage.ground.databases["worker"].unit() as adding:
+        assert await rows.hold_standing(adding) is not None
+        with pytest.raises(rows.BusyError):
+            async with asyncio.timeout(3), usage.ground.databases["worker"].unit() as connection:
+                await rows.close_environment(connection, tenant.id)
+
+
+async def test_attempts_of_deliveries_are_counted(usage: Usage, tenant: Tenant) -> None:
+    """Each attempt, delivered or not."""
+    await usage.ground.admin.execute(
+        "insert into control.delivery_attempt"
+        " (environment_id, subscription_id, delivery_id, number, started_at, duration_ms, status)"
+        " select $1, gen_random_uuid(), gen_random_uuid(), 1, now(), 1, 500 from generate_series(1, 3)",
+        tenant.id,
+    )
+    assert await usage.follower.follow() == 3
+    assert await usage.sums(tenant.id) == {"webhook.deliveries": 3}
     assert (await usage.verify()).intact
 
 

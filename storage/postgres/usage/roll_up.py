@@ -8,6 +8,8 @@ might still add to; `pg_snapshot_xmin` is the bound.
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
+
 from storage.postgres.database import Connection
 from storage.postgres.sql import load
 from storage.postgres.subscription.fan_out import Standing
@@ -32,6 +34,7 @@ update control.follower set xact = $2::text::xid8, at = $3 where name = $1 and x
 _REACHED = "select xact >= $2::text::xid8 from control.follower where name = $1"
 _OPEN = "select usage_closed_at is null from control.environment where id = $1"
 _CLOSE = "update control.environment set usage_closed_at = now() where id = $1"
+_PATIENCE = "set local lock_timeout = '1s'"
 LAST = str(2**64 - 1)  # no transaction has this number
 # The job of this hour: its id, which is its subject too, begins with the hour's first millisecond, so it is made once.
 _ENSURE = """
@@ -64,6 +67,10 @@ BITE = 10_000
 FACTS = ("ended", "tried", "delivered", "told")
 
 
+class BusyError(Exception):
+    """Somebody adds up a backlog: try again later."""
+
+
 def facts() -> str:
     """Every fact of transactions from $1 to before $2 that wrote after $3, summed by environment, hour and meter."""
     return "\nunion all\n".join(f"({load('storage.postgres.usage', name)})" for name in FACTS)
@@ -85,8 +92,15 @@ async def add_facts(connection: Connection, standing: Standing, since: datetime,
 
 async def close_environment(connection: Connection, environment_id: UUID) -> bool:
     """Add whatever the environment has that was not added yet, and take nothing more of it; what it had stays in the
-    sums. Waits for nobody's transaction but another adding. Again, it does nothing: False."""
-    standing = await hold_standing(connection, wait=True)
+    sums. Waits for nobody's transaction but another adding. Again, it does nothing: False.
+
+    Raises BusyError when another is at it for longer than a second.
+    """
+    await connection.execute(_PATIENCE)
+    try:
+        standing = await hold_standing(connection, wait=True)
+    except asyncpg.LockNotAvailableError:
+        raise BusyError from None
     if standing is None:
         raise RuntimeError("the follower of usage has no row")
     if not await connection.fetchval(_OPEN, environment_id):
