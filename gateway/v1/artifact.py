@@ -18,7 +18,14 @@ from gateway.endpoint import PAGE, Call, E, Endpoint, Parameter, endpoint, nothi
 from gateway.exchange import Answer, Headers, Receive, Send, exchange_of
 from gateway.page import page_of, paged
 from gateway.v1 import artifact_upload
-from gateway.v1.artifact_view import ArtifactPage, ArtifactView, ContentAddress, artifact_view
+from gateway.v1.artifact_view import (
+    ArtifactPage,
+    ArtifactView,
+    ContentAddress,
+    UploadView,
+    artifact_view,
+    part_count,
+)
 from gateway.v1.job import instant
 from storage.postgres.artifact import change
 from storage.postgres.artifact.garbage import collect
@@ -71,7 +78,13 @@ async def read(call: Call) -> Answer:
         if artifact is None:
             raise errors.not_found("artifact")
         found = await references(connection, call.environment.id, artifact.id)
-    return ok(artifact_view(artifact, operates=call.may(Permission.OPERATE_ENVIRONMENT), references=found))
+    upload = None
+    if artifact.upload_id is not None:
+        upload = UploadView(
+            artifact.expires_at, part_size_bytes=artifact.part_size_bytes, part_count=part_count(artifact)
+        )
+    operates = call.may(Permission.OPERATE_ENVIRONMENT)
+    return ok(artifact_view(artifact, operates=operates, references=found, upload=upload))
 
 
 @endpoint(

@@ -21,6 +21,8 @@ from gateway.v1.artifact_view import (
     ArtifactView,
     PartAddress,
     PartAddresses,
+    PartPage,
+    PartView,
     UploadView,
     artifact_view,
     part_count,
@@ -279,6 +281,29 @@ async def parts(call: Call) -> Answer:
 
 
 @endpoint(
+    "GET",
+    E + "/artifacts/{artifact}/parts",
+    summary="The parts of an upload that are there, for going on with one that was cut off",
+    permission=Permission.OPERATE_ENVIRONMENT,
+    answer=PartPage,
+    nodes=True,
+)
+async def parts_there(call: Call) -> Answer:
+    """By number, with the `ETag` that `complete` wants; whole parts only. None where the object store does not tell."""
+    async with call.services.database.unit() as connection:
+        artifact = await _uploading(connection, call)
+    found = []
+    if artifact.upload_id is not None:
+        found = await call.services.artifacts.parts(artifact.environment_id, artifact.object_key, artifact.upload_id)
+    whole = [
+        PartView(part.number, part.size_bytes, part.etag)
+        for part in found
+        if part.number <= part_count(artifact) and part.size_bytes == part_size(artifact, part.number)
+    ]
+    return ok(PartPage(whole))
+
+
+@endpoint(
     "POST",
     E + "/artifacts/{artifact}/complete",
     summary="Say that all of an upload is there; it is verified by artifact.ingest",
@@ -389,4 +414,4 @@ async def _record(connection: Connection, call: Call, action: str, artifact: Art
     await record(connection, call, action, f"artifact:{artifact.id}", details)
 
 
-ENDPOINTS: list[Endpoint] = [upload, parts, complete]
+ENDPOINTS: list[Endpoint] = [upload, parts, parts_there, complete]

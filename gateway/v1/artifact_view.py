@@ -64,6 +64,18 @@ class PartAddress(msgspec.Struct):
     size_bytes: int
 
 
+class PartView(msgspec.Struct):
+    """A part that is there."""
+
+    number: int
+    size_bytes: int
+    etag: str
+
+
+class PartPage(msgspec.Struct):
+    parts: list[PartView]
+
+
 class PartAddresses(msgspec.Struct):
     parts: list[PartAddress]
     expires_in_seconds: int

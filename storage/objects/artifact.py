@@ -5,6 +5,7 @@ Refuses nothing by itself: who may, and how much, was asked before.
 """
 
 import asyncio
+import html
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 << 20
 PIECE_BYTES = 256 << 10
+_PART = re.compile(r"<Part>(.*?)</Part>", re.DOTALL)
 _UPLOAD_ID = re.compile(r"<UploadId>([^<]+)</UploadId>")
 
 
@@ -33,6 +35,14 @@ class Listed(msgspec.Struct, frozen=True):
     key: str
     size_bytes: int
     modified_at: datetime
+
+
+class PartThere(msgspec.Struct, frozen=True):
+    """A part that was put."""
+
+    number: int
+    size_bytes: int
+    etag: str
 
 
 class ArtifactObjects:
@@ -60,6 +70,20 @@ class ArtifactObjects:
         """Make the object of its parts, in order of `tags`. Raises 409 `parts_incomplete`; again: no error."""
         path = f"/{bucket_name(environment_id)}/{key}"
         await self._complete(await self.signer(environment_id), path, upload_id, tags)
+
+    async def parts(self, environment_id: UUID, key: str, upload_id: str) -> list[PartThere]:
+        """The parts that are there, by number; none where S3's policy does not let the environment's key ask."""
+        signer, path = await self.signer(environment_id), f"/{bucket_name(environment_id)}/{key}"
+        found: list[PartThere] = []
+        while True:
+            query = {"uploadId": upload_id, "part-number-marker": str(found[-1].number if found else 0)}
+            answer = await self.send(signer, "GET", path, query, b"", 0)
+            if answer.status_code in (403, 404):
+                return found
+            page = _parts(_good(answer).text)
+            found += [part for part in page if not found or part.number > found[-1].number]
+            if not page or "<IsTruncated>true" not in answer.text:
+                return found
 
     async def abort_parts(self, environment_id: UUID, key: str, upload_id: str) -> None:
         """Forget the parts; no error when there are none."""
@@ -238,6 +262,18 @@ class Writer:
     async def _sent(self) -> None:
         if self._sending is not None:
             await self._sending
+
+
+def _parts(text: str) -> list[PartThere]:
+    """Of a ListPartsResult."""
+    return [
+        PartThere(int(_element(part, "PartNumber")), int(_element(part, "Size")), html.unescape(_element(part, "ETag")))
+        for part in _PART.findall(text)
+    ]
+
+
+def _element(text: str, name: str) -> str:
+    return text.partition(f"<{name}>")[2].partition(f"</{name}>")[0]
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

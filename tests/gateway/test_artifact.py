@@ -326,6 +326,8 @@ async def test_an_upload_in_parts_can_be_resumed(client: httpx.AsyncClient, envi
             answered = await put(address["url"], data[start : start + address["size_bytes"]])
             assert answered.status_code == 200
             tags[address["number"]] = answered.headers["etag"]
+        there = (await client.get(f"{one}/parts")).json()["parts"]
+        assert {part["number"]: part["etag"] for part in there} == tags
         done = [{"number": number, "etag": tag} for number, tag in tags.items()]
         answer = await client.post(f"{one}/complete", json={"parts": done})
         if len(tags) < 3:

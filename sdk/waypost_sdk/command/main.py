@@ -33,6 +33,7 @@ _GROUPS = {  # word → module and name of its group
     "invite": "invitation:app",
     "key": "key:app",
     "audit": "audit:app",
+    "artifacts": "artifact:app",
     "triggers": "trigger:app",
     "usage": "usage:app",
     "schedules": "schedule:app",

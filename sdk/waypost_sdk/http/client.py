@@ -8,6 +8,7 @@ import httpx
 from waypost_sdk import configuration
 from waypost_sdk.errors import ConfigurationError, CredentialsError
 from waypost_sdk.http.access import ApiKeys, Invitations, Keys, Members, Sessions, Who
+from waypost_sdk.http.artifact import Artifacts
 from waypost_sdk.http.audit import Audit
 from waypost_sdk.http.drive import AsyncDriver, SyncDriver
 from waypost_sdk.http.jobs import Jobs
@@ -46,6 +47,7 @@ class _Resources(Generic[M]):
         self.audit: Audit[M] = Audit(driver, scope)
         self.replays: Replays[M] = Replays(driver, scope)
         self.triggers: Triggers[M] = Triggers(driver, scope)
+        self.artifacts: Artifacts[M] = Artifacts(driver, scope)
         self.usage: Usage[M] = Usage(driver, scope)
         self.subscriptions: Subscriptions[M] = Subscriptions(driver, scope)
 

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from waypost_sdk.errors import UnavailableError, unreachable
-from waypost_sdk.http.plan import Answer, Item, NextLine, Open, Plan, Request, Sleep, Step, Stream
+from waypost_sdk.http.plan import Answer, Item, NextLine, Open, Plan, Request, Sleep, Step, Stream, Transfer
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ class SyncDriver:
     def __init__(self, url: str, headers: dict[str, str], timeout_seconds: float) -> None:
         self._url, self._timeout = url, timeout_seconds
         self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)
+        self._bare: httpx.Client | None = None  # for addresses that need no key, and must not be told it
 
     def run(self, plan: Plan[T]) -> T:
         machine = _Machine(plan)
@@ -83,6 +84,8 @@ class SyncDriver:
 
     def close(self) -> None:
         self._client.close()
+        if self._bare is not None:
+            self._bare.close()
 
     @property
     def _stream_timeout(self) -> httpx.Timeout:
@@ -92,9 +95,23 @@ class SyncDriver:
         if isinstance(step, Sleep):
             time.sleep(step.seconds)
             return None
+        if isinstance(step, Transfer):
+            return self._transfer(step)
         assert isinstance(step, Request)  # noqa: S101 -- only streams open and read lines
         response = self._client.request(**_arguments(step, httpx.Timeout(self._timeout + step.extra_seconds)))
         return _answer(response, response.content)
+
+    def _transfer(self, step: Transfer) -> Answer:
+        if step.bare and self._bare is None:
+            self._bare = httpx.Client(timeout=self._timeout)
+        client = (self._bare if step.bare else None) or self._client
+        content = step.pieces() if step.pieces is not None else None
+        with client.stream(**_carried(step, self._timeout), content=content) as response:
+            if step.take is None or response.status_code >= 400:
+                return _answer(response, response.read())
+            for piece in response.iter_raw():
+                step.take(piece)
+            return _answer(response, b"")
 
 
 class AsyncDriver:
@@ -103,6 +120,7 @@ class AsyncDriver:
     def __init__(self, url: str, headers: dict[str, str], timeout_seconds: float) -> None:
         self._url, self._timeout = url, timeout_seconds
         self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds)
+        self._bare: httpx.AsyncClient | None = None  # for addresses that need no key, and must not be told it
 
     async def run(self, plan: Plan[T]) -> T:
         machine = _Machine(plan)
@@ -141,14 +159,44 @@ class AsyncDriver:
 
     async def close(self) -> None:
         await self._client.aclose()
+        if self._bare is not None:
+            await self._bare.aclose()
 
     async def _perform(self, step: Step) -> Answer | None:
         if isinstance(step, Sleep):
             await asyncio.sleep(step.seconds)
             return None
+        if isinstance(step, Transfer):
+            return await self._transfer(step)
         assert isinstance(step, Request)  # noqa: S101 -- only streams open and read lines
         response = await self._client.request(**_arguments(step, httpx.Timeout(self._timeout + step.extra_seconds)))
         return _answer(response, response.content)
+
+    async def _transfer(self, step: Transfer) -> Answer:
+        if step.bare and self._bare is None:
+            self._bare = httpx.AsyncClient(timeout=self._timeout)
+        client = (self._bare if step.bare else None) or self._client
+        content = _awaited(step.pieces()) if step.pieces is not None else None
+        async with client.stream(**_carried(step, self._timeout), content=content) as response:
+            if step.take is None or response.status_code >= 400:
+                return _answer(response, await response.aread())
+            async for piece in response.aiter_raw():
+                step.take(piece)
+            return _answer(response, b"")
+
+
+async def _awaited(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Read where it is short: a piece of a file is there in microseconds."""
+    for piece in pieces:
+        yield piece
+
+
+def _carried(step: Transfer, timeout_seconds: float) -> dict[str, Any]:
+    arguments = _arguments(step.request, httpx.Timeout(timeout_seconds))
+    del arguments["content"]
+    if step.pieces is not None:
+        arguments["headers"]["content-length"] = str(step.size_bytes)
+    return arguments
 
 
 def _arguments(request: Request, timeout: httpx.Timeout) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from typing import Any, Generic
 import msgspec
 
 from waypost_sdk import exact
+from waypost_sdk.artifact import MAX_INLINE_BYTES, reference, referred, referred_in
 from waypost_sdk.difference import JobDiff, compare
-from waypost_sdk.errors import WaitTimeoutError
+from waypost_sdk.errors import TooLargeError, WaitTimeoutError
+from waypost_sdk.http.artifact import Artifacts
 from waypost_sdk.http.event import follow
 from waypost_sdk.http.plan import Plan, Sleep, Stream, collect, new_key
 from waypost_sdk.http.resource import M, Query, Resource, iteration, operation, read, segment
@@ -58,7 +60,8 @@ class Jobs(Resource[M], Generic[M]):
         """Submit one job; it is durable when this returns. Fields as in the native contract §3.1.
 
         The same `idempotency_key` gives the first job again; without one the SDK makes one, so that its own repeats
-        make one job. With `wait_seconds` (up to 60) the answer is the ended job if it ends in time.
+        make one job. With `wait_seconds` (up to 60) the answer is the ended job if it ends in time. A payload over
+        1 MiB, or over the environment's own limit, is uploaded as an artifact, which the job names instead.
         """
         spec = JobSpec(
             function=function,
@@ -92,6 +95,9 @@ class Jobs(Resource[M], Generic[M]):
         """
         prefix, accepted = new_key(), []
         for batch in _batches(jobs, prefix):
+            for place, text in enumerate(batch):
+                if len(text) > MAX_INLINE_BYTES:
+                    batch[place] = yield from self._shrunk(text)
             answer = yield from self._post(f"{self._path}/bulk", {"jobs": batch})
             accepted += read(answer, Page[Submitted]).items
         return accepted
@@ -125,14 +131,17 @@ class Jobs(Resource[M], Generic[M]):
 
     @operation
     def wait(self, job_id: str, timeout_seconds: float | None = None) -> Plan[Job]:
-        """The job once it has ended, with its `attempts`; WaitTimeoutError after `timeout_seconds` (None: never)."""
+        """The job once it has ended, with its `attempts`; WaitTimeoutError after `timeout_seconds` (None: never).
+
+        A `result` that was too large for the job's record is fetched from its artifact.
+        """
         end = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         pause = FIRST_POLL_SECONDS
         while True:
             job = yield from self._read_job(job_id)
             if job.ended:
                 job.attempts = yield from self._read_attempts(job_id)
-                return job
+                return (yield from self._resolved(job))
             if end is not None and time.monotonic() >= end:
                 why = f" ({job.waiting.reason})" if job.waiting else ""
                 raise WaitTimeoutError(
@@ -140,6 +149,12 @@ class Jobs(Resource[M], Generic[M]):
                 )
             yield Sleep(pause if end is None else max(0.0, min(pause, end - time.monotonic())))
             pause = min(pause * 1.4, LONGEST_POLL_SECONDS)
+
+    @operation
+    def result(self, job_id: str) -> Plan[Any]:
+        """What a completed job answered; None before that. A result that is an artifact is fetched."""
+        job = yield from self._read_job(job_id)
+        return (yield from self._resolved(job)).result
 
     @operation
     def cancel(self, job_id: str) -> Plan[Job]:
@@ -195,8 +210,38 @@ class Jobs(Resource[M], Generic[M]):
 
     def _submit(self, spec: Any, key: str | None, wait_seconds: float | None) -> Plan[Job]:
         query: Query = () if wait_seconds is None else (("wait_seconds", f"{wait_seconds:g}"),)
-        answer = yield from self._post(self._path, spec, key=key, query=query, extra_seconds=wait_seconds or 0.0)
-        return read(answer, Job)
+        text, key = msgspec.Raw(exact.encode(spec)), key or new_key()
+        if len(text) > MAX_INLINE_BYTES:
+            text = yield from self._shrunk(text)
+        try:
+            answer = yield from self._post(self._path, text, key=key, query=query, extra_seconds=wait_seconds or 0.0)
+        except TooLargeError:
+            small = yield from self._shrunk(text, least_bytes=0)
+            if small == text:
+                raise
+            answer = yield from self._post(self._path, small, key=key, query=query, extra_seconds=wait_seconds or 0.0)
+        return (yield from self._resolved(read(answer, Job)))
+
+    def _shrunk(self, text: msgspec.Raw, least_bytes: int = MAX_INLINE_BYTES) -> Plan[msgspec.Raw]:
+        """A specification whose payload, when it has more than so many bytes, is an artifact instead."""
+        try:
+            fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        except msgspec.DecodeError:  # the platform will say what is wrong
+            return text
+        payload = bytes(fields.get("payload", b""))
+        if len(payload) <= least_bytes or referred_in(payload) is not None:
+            return text
+        about = {"type": "payload", "name": "payload.json", "labels": {"function": _function(fields)}}
+        artifact = yield from Artifacts(self._driver, self._scope).store(payload, about)
+        return msgspec.Raw(exact.encode(fields | {"payload": reference(artifact.id)}))
+
+    def _resolved(self, job: Job) -> Plan[Job]:
+        """The job with its result, where that was too large for its record."""
+        artifact_id = referred(job.result)
+        if artifact_id is not None:
+            text = yield from Artifacts(self._driver, self._scope).load(artifact_id)
+            job.result = exact.decode(text)
+        return job
 
     def _read_job(self, job_id: str) -> Plan[Job]:
         answer = yield from self._get(self._at(job_id))
@@ -226,6 +271,11 @@ def _batches(jobs: Iterable[JobSpec | Mapping[str, Any]], prefix: str) -> "Itera
         size += len(text) + 1
     if batch:
         yield batch
+
+
+def _function(fields: Mapping[str, msgspec.Raw]) -> str:
+    """Its name, as a label may be."""
+    return bytes(fields.get("function", b"")).decode(errors="replace").strip('" ')[:256]
 
 
 def _with_key(job: JobSpec | Mapping[str, Any], key: str) -> Any:

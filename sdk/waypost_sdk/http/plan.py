@@ -7,7 +7,7 @@ async. A connection that fails is thrown into the plan as UnavailableError.
 
 import random
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -32,6 +32,17 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
     extra_seconds: float = 0.0
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """A request whose body comes in pieces, or the content of whose answer goes to `take` in pieces (then the outcome's
+    body is empty). `bare`: to a presigned address, without the key."""
+
+    request: Request
+    pieces: Callable[[], Iterator[bytes]] | None = None
+    size_bytes: int = 0
+    take: Callable[[bytes], object] | None = None
+    bare: bool = False
 
 
 class Answer(msgspec.Struct):
@@ -62,7 +73,7 @@ class Item(msgspec.Struct, Generic[T], frozen=True):
     value: T
 
 
-Step = Request | Sleep | Open | NextLine
+Step = Request | Transfer | Sleep | Open | NextLine
 Plan = Generator[Step, Any, T]
 Stream = Generator[Step | Item[T], Any, None]
 
@@ -90,7 +101,7 @@ class Backoff:
         return Sleep(seconds)
 
 
-def send(request: Request, retry_seconds: float) -> Plan[Answer]:
+def send(request: Request | Transfer, retry_seconds: float) -> Plan[Answer]:
     """The good answer to a request. 429, 502, 503 and connection failures are tried again for `retry_seconds`.
 
     Safe, because every POST carries an Idempotency-Key, the same at each try. Raises the error of the last answer.
@@ -102,13 +113,22 @@ def send(request: Request, retry_seconds: float) -> Plan[Answer]:
         except UnavailableError as error:
             failure: WaypostError = error
         else:
-            if answer.status < 400 or (repeated and request.method == "DELETE" and answer.status == 404):
+            if answer.status < 400 or (repeated and _is_delete(request) and answer.status == 404):
                 return answer
             failure = error_of(answer)
-            if answer.status not in _RETRIED_STATUS:
+            if answer.status not in _RETRIED_STATUS and not (answer.status >= 500 and _is_bare(request)):
                 raise failure
         repeated = True
         yield backoff.next(failure)
+
+
+def _is_delete(request: Request | Transfer) -> bool:
+    return isinstance(request, Request) and request.method == "DELETE"
+
+
+def _is_bare(request: Request | Transfer) -> bool:
+    """S3's own 500 may be tried again; it says `InternalError` and means it."""
+    return isinstance(request, Transfer) and request.bare
 
 
 def collect(stream: Stream[T]) -> Plan[list[T]]:
