@@ -104,7 +104,7 @@ async def test_a_process_killed_at_the_due_time_neither_loses_nor_doubles(schedu
         due = [datetime.fromisoformat(text) for text in await schedules.jobs(one)]
         decided = (await schedules.place(one))["last_due_at"]
         count = round((decided - one.created_at).total_seconds())
-        anchor = one.created_at.replace(microsecond=one.created_at.microsecond // 1000 * 1000)  # as payloads tell it
+        anchor = one.created_at.replace(microsecond=one.created_at.microsecond // 1000 * 1000)  # as due times are
         assert due == [anchor + timedelta(seconds=n) for n in range(1, count + 1)]
         assert {firing["outcome"] for firing in await schedules.firings(one)} == {"accepted"}
 

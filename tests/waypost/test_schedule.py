@@ -224,13 +224,14 @@ def test_defaults_are_spelled_out() -> None:
 
 
 def test_every_seconds_counts_from_the_creation_without_drift() -> None:
-    """Asked late, however late, the times are still whole periods after the creation."""
-    anchor = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+    """Asked late, however late, the times are still whole periods after the creation, to the millisecond."""
+    made = datetime(2026, 11, 21, 9, 0, 0, 123456, tzinfo=UTC)
+    anchor = made.replace(microsecond=123_000)
     every = check({"schedule": {"every_seconds": 7}})
-    assert next_fire_times(every, anchor, 2, anchor) == [anchor + timedelta(seconds=n) for n in (7, 14)]
-    assert next_fire_times(every, anchor - timedelta(days=1), 1, anchor) == [anchor + timedelta(seconds=7)]
+    assert next_fire_times(every, made, 2, made) == [anchor + timedelta(seconds=n) for n in (7, 14)]
+    assert next_fire_times(every, made - timedelta(days=1), 1, made) == [anchor + timedelta(seconds=7)]
     late = anchor + timedelta(days=400, seconds=3.3)
-    found = next_fire_times(every, late, 1, anchor)[0]
+    found = next_fire_times(every, late, 1, made)[0]
     assert (found - anchor) % timedelta(seconds=7) == timedelta()
     assert timedelta() < found - late <= timedelta(seconds=7)
 

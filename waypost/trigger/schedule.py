@@ -187,6 +187,8 @@ def fires_at(schedule: Schedule, trigger_id: UUID, due_at: datetime) -> datetime
 
 
 def _every(period: timedelta, anchor: datetime, after: datetime) -> Iterator[datetime]:
+    """In whole milliseconds, as due times are told and jobs are keyed."""
+    anchor = anchor.replace(microsecond=anchor.microsecond // 1_000 * 1_000)
     number = max((after - anchor) // period, 0) + 1
     return (anchor + n * period for n in count(number))
 
