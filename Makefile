@@ -17,7 +17,14 @@ $(STAMP): requirements/uv.txt requirements/dev.txt pyproject.toml proto/pyprojec
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e proto -e sdk -e .
 	@touch $(STAMP)
 
-install: $(STAMP) ## the environment in .venv, from the pinned files
+install: $(STAMP) ## the environment in .venv, from the pinned files, and the console
+	@$(BIN)/python -P -m console.build --lenient
+
+console: $(STAMP) ## build the web console (Node comes from a wheel)
+	@$(BIN)/python -P -m console.build
+
+console-types: $(STAMP) ## write the console's types of the API anew
+	@$(BIN)/python -P -m console.api_types
 
 up: install ## the platform on this machine, in the foreground
 	@$(BIN)/waypost up
@@ -55,6 +62,6 @@ lock: install ## pin the newest versions that fit
 	@for f in uv dev peers; do $(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --no-annotate --universal --python-version 3.11 requirements/$$f.in -o requirements/$$f.txt; done
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis gateway/static console/node_modules console/dist
 
-.PHONY: help install up demo test lint check migrations bench fault proto access lock clean
+.PHONY: help install console console-types up demo test lint check migrations bench fault proto access lock clean

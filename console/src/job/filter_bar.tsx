@@ -1,0 +1,105 @@
+/** The filters above the table of jobs. Every change is an address of its own. */
+import { useState } from "react";
+import { ToggleButton, ToggleButtonGroup } from "react-aria-components";
+import { Button, Choice, Field } from "../kit/control";
+import { State } from "../kit/text";
+import { isFiltered, type Filters } from "./filter";
+import { STATES } from "./state";
+
+const SPAN_OPTIONS = [
+  ["", "Any time"],
+  ["15m", "Last 15 minutes"],
+  ["1h", "Last hour"],
+  ["24h", "Last 24 hours"],
+  ["7d", "Last 7 days"],
+] as const;
+
+type Props = { filters: Filters; onChange: (filters: Filters) => void };
+
+export function FilterBar({ filters, onChange }: Props) {
+  return (
+    <search className="filters">
+      <ToggleButtonGroup
+        aria-label="States"
+        className="toggles"
+        selectionMode="multiple"
+        selectedKeys={filters.state ?? []}
+        onSelectionChange={(keys) => onChange({ ...filters, state: STATES.filter((state) => keys.has(state)) })}
+      >
+        {STATES.map((state) => (
+          <ToggleButton key={state} id={state} className="toggle">
+            <State state={state} />
+          </ToggleButton>
+        ))}
+      </ToggleButtonGroup>
+      <div className="filter-fields">
+        <Words filters={filters} onChange={onChange} />
+        <Choice
+          label="Created"
+          value={filters.since ?? ""}
+          options={SPAN_OPTIONS}
+          onChange={(since) => onChange({ ...filters, since: since === "" ? undefined : since, after: undefined, before: undefined })}
+        />
+      </div>
+      <Chips filters={filters} onChange={onChange} />
+    </search>
+  );
+}
+
+function Words({ filters, onChange }: Props) {
+  const [name, setName] = useState("");
+  const [label, setLabel] = useState("");
+  const [fault, setFault] = useState<string | null>(null);
+  const add = () => {
+    if (label && !/^[^=]+=/.test(label)) return setFault("A label is written KEY=VALUE.");
+    setFault(null);
+    if (!name.trim() && !label.trim()) return;
+    onChange({
+      ...filters,
+      function: [...new Set([...(filters.function ?? []), ...(name.trim() ? [name.trim()] : [])])],
+      label: [...new Set([...(filters.label ?? []), ...(label.trim() ? [label.trim()] : [])])],
+    });
+  };
+  return (
+    <form
+      className="words"
+      onSubmit={(event) => {
+        event.preventDefault();
+        add();
+      }}
+    >
+      <Field label="Function" value={name} onChange={setName} placeholder="image.thumbnail" code />
+      <Field label="Label" value={label} onChange={setLabel} placeholder="order=A-17" code fault={fault} />
+      <Button type="submit">Filter</Button>
+    </form>
+  );
+}
+
+function Chips({ filters, onChange }: Props) {
+  if (!isFiltered(filters)) return null;
+  const chips: [string, Filters][] = [
+    ...(filters.function ?? []).map((name): [string, Filters] => [
+      `function ${name}`,
+      { ...filters, function: filters.function?.filter((other) => other !== name) },
+    ]),
+    ...(filters.label ?? []).map((label): [string, Filters] => [
+      `label ${label}`,
+      { ...filters, label: filters.label?.filter((other) => other !== label) },
+    ]),
+  ];
+  if (filters.trigger) chips.push([`trigger ${filters.trigger}`, { ...filters, trigger: undefined }]);
+  if (filters.after) chips.push([`after ${filters.after}`, { ...filters, after: undefined }]);
+  if (filters.before) chips.push([`before ${filters.before}`, { ...filters, before: undefined }]);
+  return (
+    <div className="chips">
+      {chips.map(([text, without]) => (
+        <Button key={text} look="quiet" onPress={() => onChange(without)} aria-label={`Remove the filter ${text}`}>
+          <bdi>{text}</bdi> <span aria-hidden="true">×</span>
+        </Button>
+      ))}
+      <Button look="quiet" onPress={() => onChange({})}>
+        Clear all
+      </Button>
+    </div>
+  );
+}

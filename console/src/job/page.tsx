@@ -1,0 +1,257 @@
+/** One job: what happened, what went in, what came out, and what can be done. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { Link, useParams } from "@tanstack/react-router";
+import { useEffect, useState, type ReactNode } from "react";
+import { useMay } from "../account/session";
+import { api, body, E, type Place, type Schemas } from "../api/client";
+import { follow, type LogEvent, type ProgressEvent } from "../api/events";
+import type { Problem } from "../api/problem";
+import { Json } from "../json/view";
+import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
+import { Copy, duration, Foreign, State, Time } from "../kit/text";
+import { usePlace } from "../shell/place";
+import { Actions } from "./action";
+import { attemptsQuery, jobPath, jobQuery, type Job } from "./model";
+import { isEnd } from "./state";
+import { ErrorView, Timeline } from "./timeline";
+import { Waiting } from "./waiting";
+
+const LOOK_AGAIN_MS = 3_000; // why it waits changes without an event of its own
+
+export function JobPage() {
+  const place = usePlace();
+  const { job } = useParams({ from: "/e/$org/$project/$environment/jobs/$job" });
+  return <JobOf key={job} place={place} id={job} />;
+}
+
+function JobOf({ place, id }: { place: Place; id: string }) {
+  const query = useQuery({
+    ...jobQuery(place, id),
+    refetchInterval: (found) => (found.state.data && !isEnd(found.state.data.state) ? LOOK_AGAIN_MS : false),
+  });
+  return (
+    <div className="page">
+      <p className="crumbs">
+        <Link to="/e/$org/$project/$environment/jobs" params={place}>
+          Jobs
+        </Link>
+      </p>
+      <Loaded query={query}>{(job) => <Known job={job} place={place} />}</Loaded>
+    </div>
+  );
+}
+
+/** Follows the job's events; what they say beyond states is kept here. */
+function useLive(place: Place, job: Job): { progress: ProgressEvent | null; lines: LogEvent[] } {
+  const client = useQueryClient();
+  const [progress, setProgress] = useState<ProgressEvent | null>(null);
+  const [lines, setLines] = useState<LogEvent[]>([]);
+  const ended = isEnd(job.state);
+  const path = jobPath(place, job.id);
+  useEffect(() => {
+    if (ended) return;
+    const look = () => {
+      void client.invalidateQueries({ queryKey: ["job", place, job.id] });
+      void client.invalidateQueries({ queryKey: ["attempts", place, job.id] });
+      void client.invalidateQueries({ queryKey: ["logs", place, job.id] });
+    };
+    return follow(
+      `${path}/events`,
+      { state: look, again: look, progress: setProgress, log: (line) => setLines((before) => [...before, line]) },
+      { finite: true },
+    );
+  }, [path, ended, client]);
+  return { progress, lines };
+}
+
+function Known({ job, place }: { job: Job; place: Place }) {
+  const attempts = useQuery(attemptsQuery(place, job.id));
+  const live = useLive(place, job);
+  const may = useMay(place, "OperateEnvironment");
+  const progress = live.progress ?? job.progress;
+  return (
+    <>
+      <div className="title">
+        <h1>
+          <Foreign>{job.function}</Foreign>
+        </h1>
+        <State state={job.state} />
+        <Actions job={job} place={place} />
+      </div>
+      <p className="id">
+        <code>{job.id}</code> <Copy text={job.id} label="Copy id" />
+      </p>
+      {job.waiting && <Waiting waiting={job.waiting} />}
+      {job.state === "running" && progress && <Progress fraction={progress.fraction} message={progress.message} />}
+      <div className="columns">
+        <div>
+          <Panel title="What happened">
+            <Loaded query={attempts}>{(found) => <Timeline job={job} attempts={found} />}</Loaded>
+          </Panel>
+          {job.error && (
+            <Panel title="Error">
+              <ErrorView job={job} />
+            </Panel>
+          )}
+          <Bodies job={job} allowed={may.allowed} reason={may.reason} />
+          {may.allowed && <Logs place={place} job={job} lines={live.lines} />}
+        </div>
+        <Panel title="Details">
+          <Details job={job} place={place} />
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+function Progress({ fraction, message }: { fraction: number; message: string }) {
+  return (
+    <div className="progress">
+      <progress value={fraction} max={1} aria-label="Progress" /> {Math.round(fraction * 100)} % <Foreign>{message}</Foreign>
+    </div>
+  );
+}
+
+function Bodies({ job, allowed, reason }: { job: Job; allowed: boolean; reason: string }) {
+  if (job.payload === undefined) {
+    return (
+      <Panel title="Payload and result">
+        <Empty title="Shown to who may operate this environment">{!allowed && reason && <p className="hint">You have {reason}.</p>}</Empty>
+      </Panel>
+    );
+  }
+  return (
+    <>
+      <Panel title="Payload">
+        <Json text={job.payload} label="Payload" />
+      </Panel>
+      {job.result !== undefined && (
+        <Panel title="Result">
+          <Json text={job.result} label="Result" />
+        </Panel>
+      )}
+    </>
+  );
+}
+
+type Line = Schemas["LogView"];
+
+function Logs({ place, job, lines }: { place: Place; job: Job; lines: LogEvent[] }) {
+  const query = useQuery<Line[], Problem>({
+    queryKey: ["logs", place, job.id],
+    queryFn: async () => body(await api.GET(`${E}/jobs/{job}/logs`, { params: { path: { ...place, job: job.id } } })).items,
+  });
+  return (
+    <Panel title="Log">
+      <Loaded query={query}>
+        {(kept) => {
+          const shown = [...kept, ...lines.filter((line) => !kept.some((other) => sameLine(other, line)))];
+          return shown.length === 0 ? (
+            <p className="hint">It has logged nothing{isEnd(job.state) ? "." : " so far."}</p>
+          ) : (
+            <div className="log scroll" role="log" aria-label="Log" tabIndex={0}>
+              {shown.map((line, index) => (
+                <div key={index} className={`line ${line.level}`}>
+                  <Time at={line.at} short /> <span className="level">{line.level}</span> <Foreign>{line.message}</Foreign>
+                </div>
+              ))}
+            </div>
+          );
+        }}
+      </Loaded>
+    </Panel>
+  );
+}
+
+function sameLine(one: Line, other: LogEvent): boolean {
+  return one.at === other.at && one.attempt === other.attempt && one.message === other.message;
+}
+
+function Details({ job, place }: { job: Job; place: Place }) {
+  const { retry } = job;
+  return (
+    <Facts>
+      <Fact name="Created">
+        <Time at={job.created_at} />
+      </Fact>
+      {job.run_at && (
+        <Fact name="Not before">
+          <Time at={job.run_at} />
+        </Fact>
+      )}
+      {job.started_at && (
+        <Fact name="Started">
+          <Time at={job.started_at} />
+          <span className="hint"> after {duration(Date.parse(job.started_at) - Date.parse(job.created_at))}</span>
+        </Fact>
+      )}
+      {job.finished_at && (
+        <Fact name="Ended">
+          <Time at={job.finished_at} />
+        </Fact>
+      )}
+      {job.cancel_requested_at && (
+        <Fact name="Cancel asked for">
+          <Time at={job.cancel_requested_at} />
+        </Fact>
+      )}
+      <Fact name="Tags">{job.tags.length ? job.tags.map((tag) => <Tag key={tag} text={tag} />) : "any node"}</Fact>
+      <Fact name="Labels">
+        {Object.keys(job.labels).length
+          ? Object.entries(job.labels).map(([key, value]) => (
+              <Link key={key} className="label" to="/e/$org/$project/$environment/jobs" params={place} search={{ label: [`${key}=${value}`] }}>
+                <bdi>
+                  {key}={value}
+                </bdi>
+              </Link>
+            ))
+          : "none"}
+      </Fact>
+      <Fact name="Priority">{job.priority}</Fact>
+      <Fact name="Attempts">
+        {job.attempt} of at most {retry.max_attempts}
+      </Fact>
+      <Fact name="Between attempts">
+        {retry.backoff === "none" ? "nothing" : `${duration(retry.initial_seconds * 1000)}${retry.backoff === "exponential" ? `, times ${retry.factor}, at most ${duration(retry.max_seconds * 1000)}` : ""}`}
+      </Fact>
+      <Fact name="Time for an attempt">{duration(job.timeout_seconds * 1000)}</Fact>
+      {job.expires_in_seconds !== null && <Fact name="Must start within">{duration(job.expires_in_seconds * 1000)}</Fact>}
+      {job.concurrency && (
+        <Fact name="Concurrency">
+          <bdi>{job.concurrency.key}</bdi>, {job.concurrency.limit} at once
+        </Fact>
+      )}
+      <Fact name="Submitted by">
+        <Foreign>{job.submitted_by}</Foreign>
+      </Fact>
+      {job.trigger_id && (
+        <Fact name="Trigger">
+          <Link to="/e/$org/$project/$environment/jobs" params={place} search={{ trigger: job.trigger_id }}>
+            {job.trigger_id}
+          </Link>
+        </Fact>
+      )}
+      {job.replay_of && <Other name="Replay of" id={job.replay_of} place={place} />}
+      {job.replayed_by && <Other name="Replayed by" id={job.replayed_by} place={place} />}
+      {job.trace_id && (
+        <Fact name="Trace">
+          <code>{job.trace_id}</code>
+        </Fact>
+      )}
+    </Facts>
+  );
+}
+
+function Other({ name, id, place }: { name: string; id: string; place: Place }): ReactNode {
+  return (
+    <Fact name={name}>
+      <Link to="/e/$org/$project/$environment/jobs/$job" params={{ ...place, job: id }}>
+        <code>{id}</code>
+      </Link>
+    </Fact>
+  );
+}
+
+function Tag({ text }: { text: string }) {
+  return <bdi className="label">{text}</bdi>;
+}

@@ -1,0 +1,139 @@
+/** Buttons, fields and dialogs: React Aria's, with our classes. */
+import type { ReactNode } from "react";
+import * as Aria from "react-aria-components";
+import type { Problem } from "../api/problem";
+
+type ButtonProps = Aria.ButtonProps & { look?: "plain" | "primary" | "danger" | "quiet" };
+
+export function Button({ look = "plain", ...rest }: ButtonProps) {
+  return <Aria.Button {...rest} className={`button ${look}`} />;
+}
+
+type FieldProps = Aria.TextFieldProps & {
+  label: string;
+  hint?: ReactNode;
+  rows?: number;
+  placeholder?: string;
+  code?: boolean;
+  fault?: string | null | undefined;
+};
+
+export function Field({ label, hint, rows, placeholder, code, fault, ...rest }: FieldProps) {
+  const look = code ? "input code" : "input";
+  return (
+    <Aria.TextField {...rest} isInvalid={Boolean(fault)} className="field">
+      <Aria.Label>{label}</Aria.Label>
+      {rows === undefined ? (
+        <Aria.Input className={look} placeholder={placeholder} spellCheck={!code} />
+      ) : (
+        <Aria.TextArea className={look} rows={rows} placeholder={placeholder} spellCheck={false} dir="auto" />
+      )}
+      {hint !== undefined && (
+        <Aria.Text slot="description" className="hint">
+          {hint}
+        </Aria.Text>
+      )}
+      <Aria.FieldError className="fault">{fault}</Aria.FieldError>
+    </Aria.TextField>
+  );
+}
+
+type ChoiceProps<T extends string> = {
+  label: string;
+  value: T;
+  options: readonly (readonly [T, string])[];
+  onChange: (value: T) => void;
+};
+
+/** One of a few, with the browser's own control. */
+export function Choice<T extends string>({ label, value, options, onChange }: ChoiceProps<T>) {
+  return (
+    <label className="field">
+      <span>{label}</span>
+      <select className="input" value={value} onChange={(event) => onChange(event.target.value as T)}>
+        {options.map(([key, text]) => (
+          <option key={key} value={key}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+type DialogProps = {
+  title: string;
+  isOpen: boolean;
+  onClose: () => void;
+  children: ReactNode;
+  wide?: boolean;
+};
+
+export function Dialog({ title, isOpen, onClose, children, wide }: DialogProps) {
+  return (
+    <Aria.ModalOverlay className="overlay" isOpen={isOpen} onOpenChange={(open) => !open && onClose()} isDismissable>
+      <Aria.Modal className={wide ? "modal wide" : "modal"}>
+        <Aria.Dialog className="dialog">
+          <Aria.Heading slot="title">{title}</Aria.Heading>
+          {children}
+        </Aria.Dialog>
+      </Aria.Modal>
+    </Aria.ModalOverlay>
+  );
+}
+
+type SubmitProps = {
+  onSubmit: () => void;
+  onCancel?: () => void;
+  submit: string;
+  isBusy: boolean;
+  isDisabled?: boolean;
+  danger?: boolean;
+  problem: Problem | null;
+  children?: ReactNode;
+};
+
+/** A form with its buttons and, above them, why the last try was refused. */
+export function Form({ onSubmit, onCancel, submit, isBusy, isDisabled, danger, problem, children }: SubmitProps) {
+  return (
+    <form
+      className="form"
+      noValidate
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (!isBusy && !isDisabled) onSubmit();
+      }}
+    >
+      {children}
+      {problem && <Refusal problem={problem} />}
+      <div className="buttons">
+        {onCancel && (
+          <Button look="quiet" onPress={onCancel}>
+            Back
+          </Button>
+        )}
+        <Button type="submit" look={danger ? "danger" : "primary"} isPending={isBusy} isDisabled={isDisabled ?? false}>
+          {submit}
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+/** Why something was refused, with each fault where it lies. */
+export function Refusal({ problem }: { problem: Problem }) {
+  return (
+    <div className="refusal" role="alert">
+      <p>{problem.message}</p>
+      {problem.faults.length > 0 && (
+        <ul>
+          {problem.faults.map((fault) => (
+            <li key={`${fault.path} ${fault.code}`}>
+              {fault.path && <code>{fault.path}</code>} {fault.message}
+            </li>
+          ))}
+        </ul>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,119 @@
+/** Times, durations, states and numbers as this console writes them. */
+import { useEffect, useState, type ReactNode } from "react";
+
+/** The state of the world that every ageing text on the page shares: one timer for all. */
+const ticks = new Set<() => void>();
+setInterval(() => ticks.forEach((tick) => tick()), 1000);
+
+export function useNow(): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const tick = () => setNow(Date.now());
+    ticks.add(tick);
+    return () => void ticks.delete(tick);
+  }, []);
+  return now;
+}
+
+const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+
+/** An instant in the local zone, with UTC on hover and for those who listen. */
+export function Time({ at, short }: { at: string; short?: boolean }) {
+  const date = new Date(at);
+  const isToday = date.toDateString() === new Date().toDateString();
+  return (
+    <time dateTime={at} title={`${at.replace("T", " ").replace("Z", "")} UTC`}>
+      {short && isToday ? CLOCK.format(date) : LOCAL.format(date)}
+    </time>
+  );
+}
+
+/** How long ago, kept current. */
+export function Ago({ at }: { at: string }) {
+  const now = useNow();
+  return (
+    <time dateTime={at} title={`${at.replace("T", " ").replace("Z", "")} UTC`}>
+      {duration(Math.max(0, now - Date.parse(at)))} ago
+    </time>
+  );
+}
+
+/** Milliseconds as people say them: two parts at most. */
+export function duration(milliseconds: number): string {
+  if (milliseconds < 1) return "0 ms";
+  if (milliseconds < 1000) return `${Math.round(milliseconds)} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds < 10 ? seconds.toFixed(1) : Math.floor(seconds)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${minutes % 60} min`;
+  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+const COUNT = new Intl.NumberFormat();
+
+export function count(number: number): string {
+  return COUNT.format(number);
+}
+
+export function plural(number: number, one: string, many = `${one}s`): string {
+  return `${count(number)} ${number === 1 ? one : many}`;
+}
+
+const TONES: Record<string, string> = {
+  completed: "good",
+  ready: "good",
+  active: "good",
+  running: "busy",
+  queued: "wait",
+  retrying: "warn",
+  draining: "warn",
+  paused: "warn",
+  provisioning: "busy",
+  failed: "bad",
+  dead_letter: "bad",
+  lost: "bad",
+  timed_out: "bad",
+  canceled: "off",
+  expired: "off",
+};
+
+/** A state in words, with a mark besides the colour. */
+export function State({ state }: { state: string }) {
+  return <span className={`state ${TONES[state] ?? "off"}`}>{state.replace("_", " ")}</span>;
+}
+
+/** Text of others: isolated, so that its direction does not turn what stands around it. */
+export function Foreign({ children }: { children: ReactNode }) {
+  return <bdi className="foreign">{children}</bdi>;
+}
+
+/** Puts text on the clipboard and says that it did. */
+export function Copy({ text, label = "Copy", look = "quiet" }: { text: string | (() => string); label?: string; look?: "quiet" | "plain" }) {
+  const [done, setDone] = useState(false);
+  useEffect(() => {
+    const timer = done ? setTimeout(() => setDone(false), 1500) : undefined;
+    return () => clearTimeout(timer);
+  }, [done]);
+  return (
+    <button
+      type="button"
+      className={`button ${look}`}
+      onClick={() => void copy(typeof text === "string" ? text : text()).then(() => setDone(true))}
+    >
+      <span aria-live="polite">{done ? "Copied" : label}</span>
+    </button>
+  );
+}
+
+async function copy(text: string): Promise<void> {
+  if (window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea"); // http:// by name: there is no clipboard API
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

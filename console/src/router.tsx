@@ -1,0 +1,79 @@
+/** Which address shows what. All pages but signing in need a credential; without one they lead there, and back. */
+import { createRootRoute, createRoute, createRouter, Outlet, redirect } from "@tanstack/react-router";
+import { SignIn } from "./account/sign_in";
+import { resume } from "./account/session";
+import { current } from "./api/credential";
+import { JobsPage } from "./job/list";
+import { JobPage } from "./job/page";
+import { readFilters } from "./job/filter";
+import { Empty } from "./kit/panel";
+import { Home } from "./shell/home";
+import { readSearch, textOf, writeSearch } from "./shell/search";
+import { Bare, Shell } from "./shell/shell";
+
+async function signedIn({ location }: { location: { href: string } }): Promise<void> {
+  await resume();
+  if (current() === null) throw redirect({ to: "/sign-in", search: location.href === "/" ? {} : { to: location.href } });
+}
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound });
+
+/** Only addresses of this console: anything else would send people away after they signed in. */
+function ownAddress(value: unknown): string | undefined {
+  const text = textOf(value);
+  return text?.startsWith("/") && !/^\/[/\\]/.test(text) ? text : undefined;
+}
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: "/sign-in",
+  component: SignIn,
+  validateSearch: (search): { to?: string | undefined } => ({ to: ownAddress(search["to"]) }),
+});
+
+const bare = createRoute({ getParentRoute: () => root, id: "bare", beforeLoad: signedIn, component: Bare });
+const home = createRoute({ getParentRoute: () => bare, path: "/", component: Home });
+
+const environment = createRoute({
+  getParentRoute: () => root,
+  path: "/e/$org/$project/$environment",
+  beforeLoad: signedIn,
+  component: Shell,
+});
+const begin = createRoute({
+  getParentRoute: () => environment,
+  path: "/",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/e/$org/$project/$environment/jobs", params, replace: true });
+  },
+});
+const jobs = createRoute({ getParentRoute: () => environment, path: "jobs", component: JobsPage, validateSearch: readFilters });
+const job = createRoute({ getParentRoute: () => environment, path: "jobs/$job", component: JobPage });
+
+function NotFound() {
+  return (
+    <Empty title="There is no such page">
+      <p>
+        <a href="/">All environments</a>
+      </p>
+    </Empty>
+  );
+}
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    signIn,
+    bare.addChildren([home]),
+    environment.addChildren([begin, jobs, job]),
+  ]),
+  parseSearch: readSearch,
+  stringifySearch: writeSearch,
+  scrollRestoration: true,
+  defaultNotFoundComponent: NotFound,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

@@ -1,0 +1,45 @@
+/** Every environment in sight: where one begins. */
+import { Link } from "@tanstack/react-router";
+import { Empty, Loaded } from "../kit/panel";
+import { State } from "../kit/text";
+import { keyOf, projectsOf, useEnvironments } from "./switcher";
+
+export function Home() {
+  const query = useEnvironments();
+  return (
+    <div className="page narrow">
+      <h1>Environments</h1>
+      <Loaded query={query}>
+        {(found) =>
+          found.length === 0 ? (
+            <Empty title="No environment is in sight">
+              <p>
+                This account has a role, but nothing lies there yet. Create an environment with{" "}
+                <code>waypost environment create</code>, or ask for a role in a project.
+              </p>
+            </Empty>
+          ) : (
+            projectsOf(found).map(([title, environments]) => (
+              <section key={title} className="panel">
+                <header>
+                  <h2>{title}</h2>
+                </header>
+                <ul className="rows">
+                  {environments.map((seen) => (
+                    <li key={keyOf(seen)}>
+                      <Link to="/e/$org/$project/$environment/jobs" params={seen}>
+                        {seen.environment}
+                      </Link>
+                      <span className="hint">{seen.posture}</span>
+                      {seen.status && <State state={seen.status} />}
+                    </li>
+                  ))}
+                </ul>
+              </section>
+            ))
+          )
+        }
+      </Loaded>
+    </div>
+  );
+}

@@ -1,0 +1,86 @@
+/** From one environment to another, staying in the same section. */
+import { useQuery } from "@tanstack/react-query";
+import { useLocation, useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
+import * as Aria from "react-aria-components";
+import { environmentsOf, type Seen } from "../account/place";
+import { useWhoAmI } from "../account/session";
+import type { Place } from "../api/client";
+import type { Problem } from "../api/problem";
+import { Loaded } from "../kit/panel";
+import { State } from "../kit/text";
+
+export function useEnvironments() {
+  const whoami = useWhoAmI();
+  return useQuery<Seen[], Problem>({
+    queryKey: ["environments", whoami.data?.id],
+    enabled: whoami.data !== undefined,
+    queryFn: () => environmentsOf(whoami.data!),
+  });
+}
+
+export function Switcher({ place }: { place: Place }) {
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <Aria.MenuTrigger isOpen={isOpen} onOpenChange={setOpen}>
+      <Aria.Button className="button quiet switcher">
+        <span className="sr">Environment: </span>
+        <span className="wide-only">
+          {place.org} <i>/</i> {place.project} <i>/</i>{" "}
+        </span>
+        <b>{place.environment}</b> <span aria-hidden="true">▾</span>
+      </Aria.Button>
+      <Aria.Popover className="popover" placement="bottom start">
+        <Choices place={place} close={() => setOpen(false)} />
+      </Aria.Popover>
+    </Aria.MenuTrigger>
+  );
+}
+
+function Choices({ place, close }: { place: Place; close: () => void }) {
+  const query = useEnvironments();
+  const navigate = useNavigate();
+  const section = useLocation({ select: (location) => location.pathname.split("/")[5] ?? "jobs" });
+  return (
+    <Loaded query={query}>
+      {(found) => (
+        <Aria.Menu
+          aria-label="Environments"
+          className="menu"
+          autoFocus="first"
+          selectionMode="single"
+          selectedKeys={[keyOf(place)]}
+          onAction={(key) => {
+            close();
+            void navigate({ to: `/e/${key}/${section}` as "/" });
+          }}
+        >
+          {projectsOf(found).map(([title, environments]) => (
+            <Aria.MenuSection key={title} className="group">
+              <Aria.Header>{title}</Aria.Header>
+              {environments.map((seen) => (
+                <Aria.MenuItem key={keyOf(seen)} id={keyOf(seen)} textValue={seen.environment} className="item">
+                  <span>{seen.environment}</span>
+                  {seen.status && seen.status !== "ready" ? <State state={seen.status} /> : <span className="hint">{seen.posture}</span>}
+                </Aria.MenuItem>
+              ))}
+            </Aria.MenuSection>
+          ))}
+        </Aria.Menu>
+      )}
+    </Loaded>
+  );
+}
+
+export function keyOf(place: Place): string {
+  return `${place.org}/${place.project}/${place.environment}`;
+}
+
+export function projectsOf(found: Seen[]): [string, Seen[]][] {
+  const groups = new Map<string, Seen[]>();
+  for (const seen of found) {
+    const title = `${seen.org} / ${seen.project}`;
+    groups.set(title, [...(groups.get(title) ?? []), seen]);
+  }
+  return [...groups];
+}

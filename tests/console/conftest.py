@@ -1,0 +1,180 @@
+"""The console in Debian's Chromium, against the platform of this run.
+
+`open_page(path)` opens a page as somebody: the administrator by default, with `key=…` another, with `key=None` nobody.
+At the end of a test every page that it opened must have logged no error, broken no rule of its policy and asked no
+other host for anything.
+"""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
+from waypost_sdk import Node
+
+from console import build
+from tests.console.proxy import Proxy
+
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
+)  # fmt: skip
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
+WAIT_MS = 15_000
+_QUIET = ("net::ERR_", "Failed to load resource")  # the browser's own lines about answers that a test provokes
+
+expect.set_options(timeout=WAIT_MS)
+
+OpenPage = Callable[..., Awaitable[Page]]
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    path = shutil.which("chromium")
+    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
+    await asyncio.to_thread(build.build)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def open_page(chromium: Browser, platform: Any) -> AsyncIterator[OpenPage]:
+    contexts, problems = [], []
+
+    def watch(page: Page, origin: str) -> None:
+        def asked(request: Request) -> None:
+            if not request.url.startswith((origin, "data:")):
+                problems.append(f"asked another host: {request.url}")
+
+        def said(message: Any) -> None:
+            if message.type in ("error", "warning") and not any(word in message.text for word in _QUIET):
+                problems.append(f"{message.type}: {message.text}")
+
+        page.on("request", asked)
+        page.on("console", said)
+        page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
+
+    async def make(path: str = "/", *, key: str | None = "", origin: str = platform.api_url, **more: Any) -> Page:
+        options = {"viewport": DESK, "locale": "en-GB", "timezone_id": "Europe/Helsinki", **more}
+        context = await chromium.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = await context.new_page()
+        watch(page, origin)
+        given = platform.admin_key if key == "" else key
+        if given is not None:
+            await page.goto(origin + "/sign-in")
+            await page.evaluate("key => sessionStorage.setItem('waypost.key', key)", given)
+        await page.goto(origin + path)
+        return page
+
+    yield make
+    for context in contexts:
+        await context.close()
+    assert problems == []
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[[Page], Awaitable[None]]:
+    """Asserts that axe finds nothing serious on a page, by the rules of WCAG 2.2 AA and its good practices."""
+    source = (build.CONSOLE / "node_modules" / "axe-core" / "axe.min.js").read_text
+
+    async def check(page: Page) -> None:
+        await page.evaluate(source())
+        found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        bad = [
+            f"{violation['id']}: {[node['html'][:200] for node in violation['nodes'][:3]]}"
+            for violation in found["violations"]
+            if violation["impact"] in ("serious", "critical")
+        ]
+        assert bad == []
+
+    return check
+
+
+@pytest.fixture
+async def proxy(platform: Any) -> AsyncIterator[Proxy]:
+    """The gateway behind an address that can go away and come back, as when it is restarted."""
+    one = Proxy(platform.api_url)
+    await one.up()
+    yield one
+    await one.down()
+
+
+@pytest.fixture
+async def place(platform: Any, client: Any, environment: Any, make_node_credential: Any) -> "Place":
+    return Place(platform, client, environment, make_node_credential)
+
+
+class Place:
+    """A fresh environment with what tests do in it; `page` is the path of its pages."""
+
+    def __init__(self, platform: Any, client: Any, environment: Any, make_node_credential: Any) -> None:
+        self.platform, self.client, self.environment = platform, client, environment
+        self.page = f"/e/{environment.place}"
+        self._make_node_credential = make_node_credential
+
+    async def submit(self, function: str, payload: Any = None, **more: Any) -> str:
+        """The id of a new job. A payload that is text is sent as it is written."""
+        text = payload if isinstance(payload, str) else json.dumps(payload)
+        rest = json.dumps({"function": function, **more})[1:]
+        answer = await self.client.post(f"{self.environment.path}/jobs", content=f'{{"payload":{text},{rest}')
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    async def submit_many(self, function: str, count: int, **more: Any) -> None:
+        for begin in range(0, count, 1_000):
+            specs = [{"function": function, **more} for _ in range(min(1_000, count - begin))]
+            answer = await self.client.post(f"{self.environment.path}/jobs/bulk", json={"jobs": specs})
+            assert answer.status_code == 202, answer.text
+
+    async def ended(self, job_id: str) -> dict[str, Any]:
+        """The job once it has ended."""
+        async with self.client.stream("GET", f"{self.environment.path}/jobs/{job_id}/events") as stream:
+            async for _ in stream.aiter_lines():
+                pass
+        return dict((await self.client.get(f"{self.environment.path}/jobs/{job_id}")).json())
+
+    async def viewer_key(self) -> str:
+        answer = await self.client.post(f"{self.environment.path}/keys", json={"name": "looks", "role": "viewer"})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+    @asynccontextmanager
+    async def node(
+        self, functions: dict[str, Callable[[Any, Any], Awaitable[Any]]], **more: Any
+    ) -> AsyncIterator[Node]:
+        """A node with these functions, connected."""
+        credential = await self._make_node_credential(self.environment.path)
+        node = Node(
+            relay=self.platform.relay_address,
+            url=self.platform.api_url,
+            client_id=credential.client_id,
+            client_secret=credential.client_secret,
+            **more,
+        )
+        for name, function in functions.items():
+            node.function(name)(function)
+        task = asyncio.create_task(node.serve())
+        try:
+            await asyncio.sleep(0)  # serve() begins
+            async with asyncio.timeout(20):
+                await node.wait_connected()
+            yield node
+        finally:
+            node.stop("the test is over")
+            await asyncio.wait([task], timeout=20)
+            task.cancel()
+
+
+def path_of(page: Page) -> str:
+    """The page's address without its host."""
+    parts = urlsplit(page.url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")

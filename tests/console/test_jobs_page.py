@@ -1,0 +1,109 @@
+"""The table of jobs."""
+
+from playwright.async_api import expect
+
+from tests.console.conftest import PHONE
+
+
+async def test_an_empty_environment_says_how_to_begin_and_fills_by_itself(open_page, place, axe):
+    """The first job needs no reload."""
+    page = await open_page(f"{place.page}/jobs")
+    await expect(page.get_by_text("No jobs yet")).to_be_visible()
+    await axe(page)
+    await place.submit("first.one")
+    await expect(page.get_by_role("link", name="first.one")).to_be_visible()
+
+
+async def test_filters_are_in_the_address(open_page, place, axe):
+    """State, function, label and time: set here, read again from the address, taken back one by one."""
+    await place.submit("a.one", labels={"order": "A-17"})
+    await place.submit("a.two", labels={"order": "A-18"}, delay_seconds=3600)
+    page = await open_page(f"{place.page}/jobs")
+    rows = page.locator(".table-body [role=row]")
+    await expect(rows).to_have_count(2)
+    await axe(page)
+    await page.get_by_label("Label").fill("order=A-17")
+    await page.get_by_role("button", name="Filter", exact=True).click()
+    await expect(rows).to_have_count(1)
+    await expect(rows).to_contain_text("a.one")
+    await page.get_by_role("button", name="queued").click()
+    await page.get_by_label("Created").select_option("1h")
+    await page.wait_for_url("**/jobs?state=queued&label=order%3DA-17&since=1h")
+    await expect(page.get_by_role("button", name="Remove the filter label order=A-17")).to_be_visible()
+    await page.reload()
+    await expect(rows).to_have_count(1)
+    await page.get_by_role("button", name="running").click()
+    await page.get_by_role("button", name="queued").click()
+    await expect(page.get_by_text("No job matches these filters")).to_be_visible()
+    await page.get_by_role("link", name="Clear all filters").click()
+    await expect(rows).to_have_count(2)
+    await page.go_back()
+    await expect(page.get_by_text("No job matches these filters")).to_be_visible()
+
+
+async def test_rows_change_in_place_and_newer_jobs_wait_to_be_asked_for(open_page, place):
+    """Nothing jumps under the pointer: states change where they are, new jobs are counted above."""
+    first = await place.submit("a.one", delay_seconds=3600)
+    page = await open_page(f"{place.page}/jobs")
+    rows = page.locator(".table-body [role=row]")
+    await expect(rows).to_contain_text(["a.one"])
+    await place.client.post(f"{place.environment.path}/jobs/{first}/cancel")
+    await expect(rows.first).to_contain_text("canceled")
+    await place.submit("a.two", delay_seconds=3600)
+    button = page.get_by_role("button", name="Show 1 new job")
+    await expect(button).to_be_visible()
+    await expect(rows).to_have_count(1)
+    await button.click()
+    await expect(rows).to_contain_text(["a.two", "a.one"])
+
+
+async def test_thousands_of_jobs_have_rows_only_for_what_is_in_sight(open_page, place):
+    """Pages come as one scrolls, down to the last job; the keyboard goes from row to row."""
+    await place.submit_many("many.jobs", 2_000, delay_seconds=86_400)
+    page = await open_page(f"{place.page}/jobs")
+    rows = page.locator(".table-body [role=row]")
+    await expect(rows.first).to_be_visible()
+    end = page.get_by_text("That is all of them.")
+    for _ in range(40):
+        await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        await page.wait_for_timeout(60)
+        if await end.is_visible():
+            break
+    await expect(end).to_be_visible()
+    await expect(page.get_by_role("status").filter(has_text="2,000")).to_be_visible()
+    assert await rows.count() < 100
+    await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+    await expect(page.locator("[role=row]").last).to_have_attribute("aria-rowindex", "2001")
+    await page.locator("a.row-link").first.focus()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", name="many.jobs")).to_be_visible()
+    await page.go_back()
+    await expect(page.get_by_text("That is all of them.")).to_be_attached()  # where one was
+
+
+async def test_who_may_only_look_sees_the_table_on_a_phone(open_page, place, axe):
+    """A viewer's key; nothing wider than the screen."""
+    await place.submit("a.one")
+    page = await open_page(f"{place.page}/jobs", key=await place.viewer_key(), viewport=PHONE)
+    await expect(page.get_by_role("link", name="a.one")).to_be_visible()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await axe(page)
+
+
+async def test_a_refused_list_is_said_and_asked_again(open_page, place):
+    """The API's own sentence, with the request's id."""
+    page = await open_page(f"{place.page}/jobs?label=" + "k" * 300 + "%3Dv")
+    await expect(page.get_by_role("alert").or_(page.get_by_text("No job matches"))).to_be_visible()
+
+    async def refuse(route):
+        body = '{"status":500,"code":"internal_error","detail":"Something failed here.","request_id":"r-1"}'
+        await route.fulfill(status=500, content_type="application/problem+json", body=body)
+
+    await page.route("**/jobs?limit=*", refuse)
+    await page.goto(page.url.partition("?")[0])
+    await expect(page.get_by_role("alert")).to_contain_text("Something failed here.")
+    await expect(page.get_by_role("alert")).to_contain_text("r-1")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_text("No jobs yet")).to_be_visible()
