@@ -30,6 +30,7 @@ from jobs.artifact import ArtifactUpkeep
 from jobs.audit import Sealer
 from jobs.delivery import Deliveries
 from jobs.fan_out import FanOut
+from jobs.log import LongLogs
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
 from jobs.retention import Retention
 from jobs.schedule import Schedules
@@ -138,6 +139,7 @@ class Worker:
         retention = Retention(ledger, objects, self._settings.results_days, self._settings.job_days)
         sealer = self._sealer(ports.database)
         schedules = Schedules(ports.database, ledger, ports.keys, ports.valkey, defaults(self._settings.limits or {}))
+        logs = LongLogs(ports.database, objects, ports.keys, defaults(self._settings.limits or {}))
         deliveries = self._deliveries(ports, stack)
         fan_out = FanOut(ports.database, ports.keys, deliveries.wake)
         measuring = functools.partial(measure.tick, ports.database, ports.objects)
@@ -158,6 +160,7 @@ class Worker:
                     retention.tick,
                     sealing=sealer.tick,
                     schedules=schedules.tick,
+                    logs=logs.tick,
                     fan_out=fan_out.tick,
                     abandoned=deliveries.abandon,
                     usage=UsageFollower(ports.database, seconds=self._settings.usage_seconds).tick,

@@ -1,14 +1,13 @@
 """A job as its reader may see it: record, bodies opened, progress, and why it waits."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from gateway.endpoint import Call
-from gateway.v1.view import Bodies, ErrorView, JobView, LogView, ProgressView, WaitingView, job_view
+from gateway.v1.view import Bodies, ErrorView, JobView, ProgressView, WaitingView, job_view
 from storage.postgres.database import Connection
 from storage.postgres.ledger import record as ledger
 from storage.postgres.node.node import list_nodes
@@ -18,7 +17,7 @@ from waypost.access.model import Permission
 from waypost.errors import WaypostError
 from waypost.job.decision import is_end, waiting_reason
 from waypost.job.model import JobError, JobState
-from waypost.job.record import AttemptRecord, JobRecord, LogChunk
+from waypost.job.record import AttemptRecord, JobRecord
 from waypost.node.model import NodeRecord
 from waypost.route.model import NodeView as RoutingView
 from waypost.secret import DataKey
@@ -27,15 +26,6 @@ MAX_NODES = 10_000  # looked at for one answer
 
 _error = msgspec.json.Decoder(JobError)
 _progress = msgspec.json.Decoder(tuple[float, str])
-
-
-class _Line(msgspec.Struct):
-    at: int
-    level: str
-    message: str
-
-
-_lines = msgspec.json.Decoder(list[_Line])
 
 
 async def read_job(call: Call, job_id: UUID) -> JobRecord:
@@ -110,15 +100,6 @@ async def progress_of(call: Call, record: JobRecord) -> ProgressView | None:
         return None if kept is None else ProgressView(*_progress.decode(kept))
     except (WaypostError, ReplyError, msgspec.MsgspecError):
         return None
-
-
-def lines_of(key: DataKey, job_id: UUID, chunks: Sequence[LogChunk]) -> list[LogView]:
-    """Log lines in order."""
-    return [
-        LogView(datetime.fromtimestamp(line.at / 1000, UTC), chunk.number, line.level, line.message)
-        for chunk in chunks
-        for line in _lines.decode(key.open(f"job:{job_id}:log:{chunk.number}:{chunk.sequence}", chunk.lines))
-    ]
 
 
 # --- why it waits -----------------------------------------------------------------------------------------------------

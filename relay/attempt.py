@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from relay.fleet import Node
@@ -26,8 +27,8 @@ class Attempt:
     """
 
     __slots__ = (
-        "answered", "cancel_at", "data_key", "due_at", "environment_id", "function", "id", "job_id", "lines",
-        "log_bytes", "log_sequence", "lost_at", "node", "number", "phase", "policy", "rank",
+        "answered", "cancel_at", "data_key", "due_at", "environment_id", "function", "id", "job_id", "log",
+        "lost_at", "node", "number", "phase", "policy", "rank",
         "route", "slot", "time_out_at",
     )  # fmt: skip
 
@@ -55,9 +56,7 @@ class Attempt:
         # Monotonic instants, `inf` = not: its own limit, the end of a cancel's grace, the end of its stream's grace,
         # and the earliest of them as `Deadlines` knows it.
         self.time_out_at = self.cancel_at = self.lost_at = self.due_at = math.inf
-        self.lines: list[tuple[int, str, str]] = []  # log lines not stored yet: at_ms, level, message
-        self.log_bytes = 0
-        self.log_sequence = 0
+        self.log: Any = None  # relay.telling's, once it said something
 
     @property
     def cancel_requested(self) -> bool:

@@ -65,7 +65,7 @@ class Relay:
         keys = EnvironmentKeys(database, self._key_ring)
         self._ledger = Ledger(database)
         self._fleet, hot = Fleet(), HotSet()
-        self._publisher = Publisher(valkey, database, self._returned, self._slot_freed)
+        self._publisher = Publisher(valkey, database, self._returned, self._slot_freed, defaults(settings.limits or {}))
         self._settlement = Settlement(self._ledger, self._on_settled)
         self._running = Running(
             self._fleet,

@@ -1,12 +1,11 @@
 """Says what happened, to whoever listens: states, progress, log lines. Messages can be lost; what must not be is a row.
 
 Progress and logs are gathered for a moment (a node may report a thousand times a second): the last progress of a job is
-published and kept in Valkey for readers, log lines are published and kept in control.job_log, sealed, at most 64 KiB an
-attempt.
+published and kept in Valkey for readers, log lines are published and kept by `relay.logbook`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -14,8 +13,8 @@ import structlog
 
 from jobs import wake
 from relay.attempt import Attempt
+from relay.logbook import MAX_LEVEL_CHARACTERS, MAX_LINE_CHARACTERS, Logbook
 from storage.postgres.database import Database
-from storage.postgres.fleet import watch
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
 from waypost.job.model import JobState
@@ -23,12 +22,8 @@ from waypost.job.model import JobState
 FLUSH_SECONDS = 0.1
 STORE_EVERY = 10  # flushes between two stores of log lines: a chunk a second
 PROGRESS_SECONDS = 3_600  # how long the last progress is readable after it was made
-MAX_LOG_BYTES = 64 << 10
-MAX_LINE_CHARACTERS = 8_000
-MAX_LEVEL_CHARACTERS = 20
 MAX_MESSAGE_CHARACTERS = 1_000
 
-LogRow = tuple[UUID, UUID, int, int, bytes]
 OnReturned = Callable[[UUID, tuple[int, int], str | None], None]
 
 _log = structlog.get_logger("relay.telling")
@@ -43,13 +38,17 @@ class Publisher:
     """The `Telling` of a relay. `on_returned` and `on_slot` are the claimer's ears."""
 
     def __init__(
-        self, valkey: Valkey, database: Database, on_returned: OnReturned, on_slot: Callable[[], None]
+        self,
+        valkey: Valkey,
+        database: Database,
+        on_returned: OnReturned,
+        on_slot: Callable[[], None],
+        default_limits: Mapping[str, int],
     ) -> None:
-        self._valkey, self._database = valkey, database
+        self._valkey = valkey
         self.returned, self.slot_freed = on_returned, on_slot
         self._progress: dict[Attempt, tuple[float, str]] = {}
-        self._logged: dict[Attempt, None] = {}
-        self._rows: list[LogRow] = []
+        self._logs = Logbook(database, default_limits)
 
     def states(self, changes: list[tuple[UUID, UUID, JobState, int]]) -> None:
         for channel, payload in wake.states(changes):
@@ -61,22 +60,16 @@ class Publisher:
         self._progress[attempt] = (fraction, message[:MAX_MESSAGE_CHARACTERS])
 
     def log(self, attempt: Attempt, at_ms: int, level: str, message: str) -> None:
-        """Publish the line and keep it, unless the attempt has used up its 64 KiB."""
+        """Publish the line and keep it, unless there is too much of them for now."""
         level, message = level[:MAX_LEVEL_CHARACTERS], message[:MAX_LINE_CHARACTERS]
-        attempt.log_bytes += len(message.encode()) + 40
-        if attempt.log_bytes > MAX_LOG_BYTES:
-            return
-        line = wake.LogLine(attempt.job_id, attempt.number, at_ms, level, message)
-        self._valkey.publish(wake.jobs_channel(attempt.environment_id), wake.encode(line))
-        attempt.lines.append((at_ms, level, message))
-        self._logged[attempt] = None
+        if self._logs.add(attempt, at_ms, level, message):
+            line = wake.LogLine(attempt.job_id, attempt.number, at_ms, level, message)
+            self._valkey.publish(wake.jobs_channel(attempt.environment_id), wake.encode(line))
 
     def ended(self, attempt: Attempt) -> None:
-        """The attempt is decided: its lines become rows with the next flush."""
+        """The attempt is decided: its last lines become rows with the next flush."""
         self._progress.pop(attempt, None)
-        if attempt.lines:
-            self._rows.append(self._chunk(attempt))
-        self._logged.pop(attempt, None)
+        self._logs.close(attempt)
 
     async def run(self) -> None:
         """Flush for ever; when cancelled, what is left is stored by `flush`."""
@@ -85,30 +78,12 @@ class Publisher:
             await asyncio.sleep(FLUSH_SECONDS)
             turn += 1
             self._publish_progress()
-            if self._rows or turn % STORE_EVERY == 0:
+            if self._logs.urgent or turn % STORE_EVERY == 0:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Store every line that is not stored yet. Without a database they are kept for the next time."""
-        self._rows += [self._chunk(attempt) for attempt in self._logged if attempt.lines]
-        self._logged.clear()
-        rows, self._rows = self._rows, []
-        if not rows:
-            return
-        try:
-            await watch.keep_logs(self._database, rows)
-        except Exception as error:  # noqa: BLE001 - whatever the database says, it is told again
-            _log.warning("log.delayed", chunks=len(rows), error=str(error))
-            self._rows = rows + self._rows
-
-    def _chunk(self, attempt: Attempt) -> LogRow:
-        lines = [{"at": at_ms, "level": level, "message": message} for at_ms, level, message in attempt.lines]
-        attempt.lines = []
-        sequence = attempt.log_sequence
-        attempt.log_sequence += 1
-        place = f"job:{attempt.job_id}:log:{attempt.number}:{sequence}"
-        sealed = attempt.data_key.seal(place, msgspec.json.encode(lines))
-        return attempt.environment_id, attempt.job_id, attempt.number, sequence, sealed
+        """Keep every line that is not in a row yet."""
+        await self._logs.flush()
 
     def _publish_progress(self) -> None:
         said, self._progress = self._progress, {}

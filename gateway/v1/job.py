@@ -11,10 +11,10 @@ from gateway.endpoint import PAGE, Call, E, Endpoint, Parameter, endpoint, ok
 from gateway.exchange import Answer
 from gateway.idempotency import once
 from gateway.page import cursor_after, page_of
-from gateway.reading import errors_of, lines_of, open_bodies, read_job, view_of
+from gateway.reading import errors_of, open_bodies, read_job, view_of
 from gateway.submission import BulkAnswer, location, submit, submit_bulk, submit_one
 from gateway.v1.form import NewJob, NewJobs
-from gateway.v1.view import AttemptView, JobView, LogView, attempt_view, job_view, page_view
+from gateway.v1.view import AttemptView, JobView, attempt_view, job_view, page_view
 from gateway.waiting import wait_for_end
 from jobs.wake import CancelJob, States
 from storage.postgres.database import Connection
@@ -31,7 +31,6 @@ from waypost.job.specification import parse_overrides
 
 MAX_WAIT_SECONDS = 60
 MAX_FILTER_VALUES = 50
-MAX_LOG_CHUNKS = 1_000
 
 _EXAMPLE: dict[str, Any] = {
     "function": "image.thumbnail",
@@ -107,11 +106,6 @@ class JobPage(msgspec.Struct):
 
 class AttemptPage(msgspec.Struct):
     items: list[AttemptView]
-    next_cursor: str | None
-
-
-class LogPage(msgspec.Struct):
-    items: list[LogView]
     next_cursor: str | None
 
 
@@ -207,21 +201,6 @@ async def read_attempts(call: Call) -> Answer:
     return ok(AttemptPage(views, None))
 
 
-@endpoint(
-    "GET",
-    E + "/jobs/{job}/logs",
-    summary="What the attempts of a job logged, the last 64 KiB of each, in order",
-    permission=Permission.OPERATE_ENVIRONMENT,
-    answer=LogPage,
-)
-async def read_logs(call: Call) -> Answer:
-    record = await read_job(call, _job_id(call))
-    async with call.services.reading(call.environment) as connection:
-        chunks = await ledger.read_logs(connection, call.environment.id, record.id, MAX_LOG_CHUNKS)
-    key = await call.services.environment_keys.data_key(call.environment.id)
-    return ok(LogPage(lines_of(key, record.id, chunks), None))
-
-
 # --- acting -----------------------------------------------------------------------------------------------------------
 
 
@@ -315,7 +294,6 @@ ENDPOINTS: list[Endpoint] = [
     list_jobs,
     read_one,
     read_attempts,
-    read_logs,
     cancel_job,
     replay_job,
     invoke,

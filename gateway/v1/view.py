@@ -109,13 +109,6 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     error: ErrorView | UnsetType | None = UNSET
 
 
-class LogView(Struct, frozen=True):
-    at: datetime
-    attempt: int
-    level: str
-    message: str
-
-
 class JobReference(Struct, frozen=True):
     id: UUID
     state: JobState

@@ -148,6 +148,27 @@ class LogLine(msgspec.Struct):
     level: str = "info"
     at: datetime | None = None
     attempt: int | None = None  # which attempt said it
+    line: int | None = None  # its number in that attempt, from 0
+
+
+class AttemptLog(msgspec.Struct):
+    """How much an attempt has said. `truncated`: not all of it is kept."""
+
+    attempt: int
+    lines: int = 0
+    bytes: int = 0
+    dropped_lines: int = 0
+    truncated: bool = False
+
+
+class LogPage(msgspec.Struct):
+    """Some lines of a job's log. `follow_cursor` leads to what comes later; None once nothing more will."""
+
+    items: list[LogLine] = []
+    next_cursor: str | None = None
+    follow_cursor: str | None = None
+    complete: bool = False
+    attempts: list[AttemptLog] = []
 
 
 class JobEvent(msgspec.Struct):

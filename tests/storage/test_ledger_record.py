@@ -302,26 +302,3 @@ async def test_changes_since_an_instant_are_all_there_in_order(
     }  # fmt: skip
     assert [c.at for c in changes] == sorted(c.at for c in changes)
     assert changes[-1] in later
-
-
-async def test_log_chunks_are_read_in_order(ground: Ground, tenant: Tenant) -> None:
-    """By attempt and sequence, from where the reader left off."""
-    (job,) = await tenant.submit()
-    for number, sequence in ((2, 0), (1, 1), (1, 0)):
-        await ground.admin.execute(
-            "insert into control.job_log values ($1, $2, $3, $4, $5)",
-            tenant.id,
-            job,
-            number,
-            sequence,
-            b"%d" % sequence,
-        )
-    async with _reading(tenant) as connection:
-        chunks = await record.read_logs(connection, tenant.id, job, 10)
-        rest = await record.read_logs(connection, tenant.id, job, 10, (1, 0))
-    assert [(chunk.number, chunk.sequence, chunk.lines) for chunk in chunks] == [
-        (1, 0, b"0"),
-        (1, 1, b"1"),
-        (2, 0, b"0"),
-    ]
-    assert rest == chunks[1:]

@@ -110,12 +110,30 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
         return implied_error(self.outcome, self.error)
 
 
-class LogChunk(msgspec.Struct, frozen=True):
-    """Sealed JSON array of `{at, level, message}` under `job:<job_id>:log:<number>:<sequence>`."""
+class LogPiece(msgspec.Struct, frozen=True):
+    """Lines of an attempt's log from `first_line` on: a JSON array of `{at, level, message}` sealed for `log_place`, in
+    the row or in the bucket."""
 
     number: int
-    sequence: int
-    lines: bytes
+    first_line: int
+    line_count: int  # of one in the bucket
+    lines: bytes | None
+    object_key: str | None
+
+
+def log_place(job_id: UUID, number: int, first_line: int, *, in_bucket: bool = False) -> str:
+    """What a piece of a log is sealed for."""
+    return f"job:{job_id}:log{'-object' if in_bucket else ''}:{number}:{first_line}"
+
+
+class AttemptLog(msgspec.Struct, frozen=True):
+    """How an attempt's log stands. `closed`: nothing more will come; `dropped_lines` were said and are not kept."""
+
+    number: int
+    lines: int
+    bytes: int
+    dropped_lines: int
+    closed: bool
 
 
 class JobFilter(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ SUBMISSIONS = "submissions_per_second"
 WAITING_JOBS = "waiting_jobs"
 PAYLOAD_BYTES = "payload_bytes"
 STORED_BYTES = "stored_bytes"
+LOG_BYTES = "log_bytes"
 NODES = "nodes"
 NODE_CREDENTIALS = "node_credentials"
 ENVIRONMENT_KEYS = "environment_keys"
@@ -62,6 +63,7 @@ _LIMITS = (
     Limit(WAITING_JOBS, Level.ENVIRONMENT, 5_000_000, "jobs that wait, for whatever reason"),
     Limit(PAYLOAD_BYTES, Level.ENVIRONMENT, MAX_PAYLOAD_BYTES, "bytes of one job's payload", 0, MAX_PAYLOAD_BYTES),
     Limit(STORED_BYTES, Level.ENVIRONMENT, 1 << 40, "bytes of objects in the environment's bucket"),
+    Limit(LOG_BYTES, Level.ENVIRONMENT, 4 << 20, "bytes of one attempt's log", 0, 64 << 20),
     Limit(NODES, Level.ENVIRONMENT, 20_000, "compute nodes connected"),
     Limit(NODE_CREDENTIALS, Level.ENVIRONMENT, 1_000, "node credentials"),
     Limit(ENVIRONMENT_KEYS, Level.ENVIRONMENT, 1_000, "API keys of the environment (`wpe_…`)"),

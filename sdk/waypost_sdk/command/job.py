@@ -13,7 +13,7 @@ from waypost_sdk.command.payload import json_text
 from waypost_sdk.command.session import connect
 
 if TYPE_CHECKING:
-    from waypost_sdk.model import Job, WaitingNodes
+    from waypost_sdk.model import Job, LogLine, WaitingNodes
 
 app = typer.Typer(help="Submit jobs and see what became of them.", no_args_is_help=True)
 app.command()(replay.replay)
@@ -159,18 +159,23 @@ def logs(
     context: typer.Context,
     job_id: _JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until the job ends.")] = False,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Only of this attempt.")] = None,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only the last so many lines; of the last attempt.")] = None,
     as_json: output.Json = False,
 ) -> None:
-    """Show what the handlers of a job logged."""
+    """Show what the handlers of a job logged, and printed where that is captured."""
     with connect(context) as client:
-        if follow:
-            with _until_interrupted():
-                for event in client.jobs.events(job_id):
-                    if event.type == "job.log":
-                        _log_line(event.data, as_json=as_json)
-            return
-        for line in client.jobs.logs(job_id):
-            _log_line(line, as_json=as_json)
+        start = None
+        if tail is not None:
+            start, attempt = -tail, attempt or client.jobs.get(job_id).attempt or 1
+        with _until_interrupted():
+            for line in client.jobs.logs(job_id, attempt=attempt, start=start, follow=follow):
+                _log_line(line, as_json=as_json)
+        for one in client.jobs.log_standing(job_id):
+            if one.truncated and attempt in (None, one.attempt):
+                output.note(
+                    f"waypost: {one.dropped_lines} more lines of attempt {one.attempt} were said and are not kept."
+                )
 
 
 @app.command()
@@ -224,12 +229,11 @@ def _exit_by_state(jobs: "Iterable[Job]") -> None:
         raise typer.Exit(failure.OTHER)
 
 
-def _log_line(line: Any, *, as_json: bool) -> None:
+def _log_line(line: "LogLine", *, as_json: bool) -> None:
     if output.wants_json(as_json):
         output.write_json(line, line=True)
         return
-    data = line if isinstance(line, dict) else {"at": line.at, "level": line.level, "message": line.message}
-    typer.echo(f"{data.get('at', '')} {str(data.get('level', '')).upper():7} {data.get('message', '')}")
+    typer.echo(f"{output.clock(line.at)} {line.level.upper():7} {line.message}")
 
 
 @contextmanager

@@ -110,6 +110,11 @@ def age(instant: datetime | None) -> str:
     return f"{seconds}s"
 
 
+def clock(instant: datetime | None) -> str:
+    """An instant of today as a person reads it, to the millisecond."""
+    return "" if instant is None else instant.astimezone().isoformat(sep=" ", timespec="milliseconds")
+
+
 def _cell(value: Any) -> Any:
     from rich.text import Text
 

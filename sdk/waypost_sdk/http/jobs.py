@@ -14,16 +14,18 @@ from waypost_sdk.difference import JobDiff, compare
 from waypost_sdk.errors import TooLargeError, WaitTimeoutError
 from waypost_sdk.http.artifact import Artifacts
 from waypost_sdk.http.event import follow
-from waypost_sdk.http.plan import Plan, Sleep, Stream, collect, new_key
-from waypost_sdk.http.resource import M, Query, Resource, iteration, operation, read, segment
+from waypost_sdk.http.plan import Item, Plan, Request, Sleep, Stream, collect, new_key, send
+from waypost_sdk.http.resource import M, Query, Resource, given, iteration, operation, read, segment
 from waypost_sdk.model import (
     ENDS,
     Attempt,
+    AttemptLog,
     Concurrency,
     Job,
     JobEvent,
     JobSpec,
     LogLine,
+    LogPage,
     Page,
     Retry,
     Submitted,
@@ -34,6 +36,8 @@ MAX_BULK_JOBS = 1_000
 MAX_BULK_BYTES = 3_500_000  # the platform takes 4 MiB a body
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.5
+LOG_PAGE = 1_000
+LOG_WAIT_SECONDS = 20
 
 
 class Jobs(Resource[M], Generic[M]):
@@ -185,9 +189,25 @@ class Jobs(Resource[M], Generic[M]):
         return self._read_attempts(job_id)
 
     @iteration
-    def logs(self, job_id: str) -> Stream[LogLine]:
-        """What its handlers logged, oldest first."""
-        return self._whole(f"{self._at(job_id)}/logs", LogLine)
+    def logs(
+        self,
+        job_id: str,
+        *,
+        attempt: int | None = None,
+        start: int | None = None,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> Stream[LogLine]:
+        """What its handlers logged, oldest first: at most `limit` lines, of one attempt, from its line `start` on
+        (-100: the last 100). With `follow` it goes on until nothing more will come."""
+        query = given(attempt=attempt, **{"from": start})
+        return self._lines(job_id, tuple((name, str(value)) for name, value in query.items()), limit, follow=follow)
+
+    @operation
+    def log_standing(self, job_id: str) -> "Plan[builtins.list[AttemptLog]]":
+        """How much each attempt has said, and whether all of it is kept."""
+        answer = yield from self._get(f"{self._at(job_id)}/logs", (("limit", "1"),))
+        return read(answer, LogPage).attempts
 
     @iteration
     def events(self, job_id: str | None = None, *, last_event_id: str | None = None) -> Stream[JobEvent]:
@@ -249,6 +269,23 @@ class Jobs(Resource[M], Generic[M]):
 
     def _read_attempts(self, job_id: str) -> "Plan[builtins.list[Attempt]]":
         return collect(self._whole(f"{self._at(job_id)}/attempts", Attempt))
+
+    def _lines(self, job_id: str, query: Query, limit: int | None, *, follow: bool) -> Stream[LogLine]:
+        path, left, waits = f"{self._at(job_id)}/logs", limit, False
+        kept = tuple((name, value) for name, value in query if name != "from")
+        while left is None or left > 0:
+            size = ("limit", str(LOG_PAGE if left is None else min(left, LOG_PAGE)))
+            wait = (("wait_seconds", f"{LOG_WAIT_SECONDS}"),) if waits else ()
+            extra = LOG_WAIT_SECONDS if waits else 0.0
+            request = Request("GET", path, (*query, size, *wait), extra_seconds=extra)
+            page = read((yield from send(request, self._scope.retry_seconds)), LogPage)
+            for line in page.items:
+                yield Item(line)
+            left = None if left is None else left - len(page.items)
+            cursor = page.next_cursor or (page.follow_cursor if follow else None)
+            if cursor is None:
+                return
+            query, waits = (*kept, ("cursor", cursor)), page.next_cursor is None
 
     def _follow(self, path: str, last_event_id: str | None, job_id: str | None) -> Stream[JobEvent]:
         def is_last(event: JobEvent) -> bool:

@@ -28,9 +28,19 @@ _UNTYPED = (Any, object, inspect.Parameter.empty)
 class Function:
     """One node function. `call(job, payload)` is the handler; `decode` and `encode` translate from and to JSON text."""
 
-    __slots__ = ("call", "decode", "input_type", "is_async", "max_in_flight", "name", "output_type", "running")
+    __slots__ = (
+        "call",
+        "capture_output",
+        "decode",
+        "input_type",
+        "is_async",
+        "max_in_flight",
+        "name",
+        "output_type",
+        "running",
+    )
 
-    def __init__(self, name: str, handler: Handler, max_in_flight: int | None) -> None:
+    def __init__(self, name: str, handler: Handler, max_in_flight: int | None, *, capture_output: bool = False) -> None:
         """Raises DeclarationError when `name`, the signature or the limit cannot work."""
         self.name = _checked_name(name)
         self.is_async = _is_async(handler)
@@ -39,6 +49,7 @@ class Function:
         takes_payload, self.input_type, self.output_type = _signature(name, handler)
         self.call: Handler = handler if takes_payload else _without_payload(handler)
         self.decode: Callable[[bytes], Any] = _decoder(name, self.input_type)
+        self.capture_output = capture_output  # what it prints goes into the job's log
         self.running = 0
 
     def describe(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from waypost_sdk import configuration
 from waypost_sdk.errors import DeclarationError
+from waypost_sdk.node.capture import watched_streams
 from waypost_sdk.node.function import MOST_IN_FLIGHT, Function, Handler, checked_limit
 from waypost_sdk.version import VERSION
 
@@ -35,7 +36,8 @@ class Node:
     `relay` is `host:port` (plaintext to this machine, TLS elsewhere; `grpc://` and `grpcs://` say it outright), `url`
     the API's address, where tokens are fetched. What is not given comes from WAYPOST_RELAY, WAYPOST_URL,
     WAYPOST_CLIENT_ID, WAYPOST_CLIENT_SECRET or the configuration file, when the node starts. `max_in_flight` bounds all
-    functions together; the default is the sum of theirs.
+    functions together; the default is the sum of theirs. `capture_output`: what handlers print goes into their jobs'
+    logs, too, unless a function says otherwise.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Node:
         url: str | None = None,
         name: str | None = None,
         max_in_flight: int | None = None,
+        *,
+        capture_output: bool = False,
     ) -> None:
         if isinstance(tags, str):
             raise DeclarationError("bad_declaration", f"tags is a list of texts, not the text {tags!r}.")
@@ -54,22 +58,27 @@ class Node:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._given = {"relay": relay, "client_id": client_id, "client_secret": client_secret, "url": url}
         self._max_in_flight = max_in_flight if max_in_flight is None else checked_limit(max_in_flight, 1, "the node")
+        self._capture_output = capture_output
         self._functions: dict[str, Function] = {}
         self._runtime: Runtime | None = None
 
-    def function(self, name: str, *, max_in_flight: int | None = None) -> Callable[[_H], _H]:
+    def function(
+        self, name: str, *, max_in_flight: int | None = None, capture_output: bool | None = None
+    ) -> Callable[[_H], _H]:
         """Declare the decorated callable as node function `name`; it is returned unchanged.
 
         The handler is called as `handler(job, payload)`; the annotation of `payload` (msgspec struct, dataclass, or
         nothing for plain JSON with exact numbers) decides how the payload is read, and one that does not fit fails the
         job for good. Async functions run in the loop, plain ones in threads. `max_in_flight` is how many may run at
-        once: 100 for async, 16 for plain ones unless given. Raises DeclarationError.
+        once: 100 for async, 16 for plain ones unless given. `capture_output`: what it writes to stdout and stderr goes
+        into the job's log, too; the node's default unless given. Raises DeclarationError.
         """
 
         def declare(handler: _H) -> _H:
             if name in self._functions:
                 raise DeclarationError("bad_declaration", f"{name} is declared twice.")
-            self._functions[name] = Function(name, handler, max_in_flight)
+            capture = self._capture_output if capture_output is None else capture_output
+            self._functions[name] = Function(name, handler, max_in_flight, capture_output=capture)
             return handler
 
         return declare
@@ -121,7 +130,9 @@ class Node:
             max_in_flight=self.max_in_flight,
         )
         try:
-            await self._runtime.serve()
+        captures = any(function.capture_output for function in self._functions.values())
+            with watched_streams() if captures else contextlib.nullcontext():
+                await self._runtime.serve()
         finally:
             self._runtime = None
 

@@ -5,6 +5,7 @@ Answers (`Finished`) stay here until the relay has settled them, whatever happen
 """
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ FRAME_TYPE = "JobFrame"
 SOURCE = "waypost-sdk"
 MAX_FRAME_BYTES = 4 << 20
 MAX_FRAME_ENTRIES = 1_000
+MAX_FRAME_LOG_CHARACTERS = 500_000
 SPACING_SECONDS = 0.003
 PAUSE_SECONDS = 0.012
 CHASED = 8  # frames in a row that came sooner
@@ -59,6 +61,8 @@ class Outbox:
         self._finished: deque[Finished] = deque()
         self._progress: dict[int, tuple[float, str]] = {}
         self._log: deque[tuple[int, int, str, str]] = deque(maxlen=MAX_LOG_LINES)
+        self._dropped = False  # a line of the log was
+        self._log_due = False  # the loop is about to look at it
         self.unsettled: dict[int, Finished] = {}
 
     async def ready(self) -> None:
@@ -98,10 +102,15 @@ class Outbox:
 
     def log(self, attempt_id: int, at_ms: int, level: str, message: str) -> None:
         """Any thread."""
+        if len(self._log) >= MAX_LOG_LINES:  # the oldest one goes
+            self._dropped = True
+        self._log.append((attempt_id, at_ms, level, message))
         if threading.get_ident() == self._thread:
-            self._put_log((attempt_id, at_ms, level, message))
-        else:
-            self._loop.call_soon_threadsafe(self._put_log, (attempt_id, at_ms, level, message))
+            self._wake.set()
+        elif not self._log_due:  # one wake-up, however many lines
+            self._log_due = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the node has left without waiting
+                self._loop.call_soon_threadsafe(self._look_at_log)
 
     def restart(self, running: Iterable[int] = ()) -> None:
         """A new stream has joined: what belonged to the old one goes, unsettled answers are due again.
@@ -126,12 +135,13 @@ class Outbox:
         )
 
     def _frame(self) -> NodeFrame | None:
+        taken = self._take_log() if self._log else []
         finished = self._take_finished()
         started = [Started(attempt_id=attempt) for attempt in self._take_started(finished)]
         progress = [Progress(attempt_id=key, fraction=said[0], message=said[1]) for key, said in self._take_progress()]
         log = [
             LogLine(attempt_id=attempt, at_ms=at_ms, level=level, message=message)
-            for attempt, at_ms, level, message in self._take_log()
+            for attempt, at_ms, level, message in taken
         ]
         if not (finished or started or progress or log):
             return None
@@ -140,11 +150,18 @@ class Outbox:
     def _take_finished(self) -> list[Finished]:
         taken: list[Finished] = []
         waiting, size = self._finished, 0
+        # What an attempt said goes before its answer: after it the relay takes nothing more.
+        speaking = {entry[0] for entry in self._log.copy()} if self._log else frozenset()
+        later: list[Finished] = []
         while waiting and len(taken) < MAX_FRAME_ENTRIES:
+            if waiting[0].attempt_id in speaking:
+                later.append(waiting.popleft())
+                continue
             size += len(waiting[0].result) + 64
             if taken and size > MAX_FRAME_BYTES:
                 break
             taken.append(waiting.popleft())
+        waiting.extendleft(reversed(later))
         if waiting:
             self._wake.set()
         return taken
@@ -165,15 +182,25 @@ class Outbox:
         return taken
 
     def _take_log(self) -> list[tuple[int, int, str, str]]:
-        taken = [self._log.popleft() for _ in range(min(len(self._log), MAX_FRAME_ENTRIES))]
+        taken: list[tuple[int, int, str, str]] = []
+        size = 0
+        while self._log and len(taken) < MAX_FRAME_ENTRIES and size < MAX_FRAME_LOG_CHARACTERS:
+            taken.append(self._log.popleft())
+            size += len(taken[-1][3])
         if self._log:
             self._wake.set()
+        if self._dropped and taken:
+            self._dropped = False
+            attempt_id, at_ms, _, _ = taken[0]
+            taken.insert(
+                0, (attempt_id, at_ms, "warning", "waypost: lines before this one were said too fast, and lost")
+            )
         return taken
 
     def _put_progress(self, attempt_id: int, fraction: float, message: str) -> None:
         self._progress[attempt_id] = (fraction, message)
         self._wake.set()
 
-    def _put_log(self, line: tuple[int, int, str, str]) -> None:
-        self._log.append(line)
+    def _look_at_log(self) -> None:
+        self._log_due = False  # before reading: a line appended after it asks for another turn
         self._wake.set()

@@ -110,17 +110,3 @@ async def held(database: Database, session: int) -> list[Held]:
             session,
         )
     return [Held(*row) for row in rows]
-
-
-async def keep_logs(database: Database, rows: Sequence[tuple[UUID, UUID, int, int, bytes]]) -> None:
-    """Chunks of attempt logs: (environment, job, attempt number, sequence, sealed lines)."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    async with database.unit() as connection:
-        await connection.execute(
-            "insert into control.job_log (environment_id, job_id, number, sequence, lines)"
-            " select a.* from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::bytea[])"
-            " as a(environment_id, job_id, number, sequence, lines)"
-            " where exists (select from control.environment e where e.id = a.environment_id and e.deleted_at is null)"
-            " on conflict do nothing",
-            *columns,
-        )

@@ -21,7 +21,6 @@ from waypost.job.record import (
     FunctionOverview,
     JobFilter,
     JobRecord,
-    LogChunk,
     Place,
     QueueCount,
     Standing,
@@ -72,14 +71,6 @@ async def read_attempts(connection: Connection, environment_id: UUID, job_id: UU
     """Every attempt of a job, the first one first, the running one last."""
     rows = await connection.fetch(load(_PACKAGE, "attempts"), environment_id, job_id)
     return [_attempt(job_id, row) for row in rows]
-
-
-async def read_logs(
-    connection: Connection, environment_id: UUID, job_id: UUID, limit: int, after: tuple[int, int] = (0, -1)
-) -> list[LogChunk]:
-    """Up to `limit` chunks in order, after (number, sequence)."""
-    rows = await connection.fetch(load(_PACKAGE, "logs"), environment_id, job_id, *after, limit)
-    return [LogChunk(*row) for row in rows]
 
 
 async def queue_counts(connection: Connection, environment_id: UUID) -> list[QueueCount]:

@@ -33,6 +33,7 @@ create table control.attempt_log (
     lines integer not null, -- that were kept: the next one's number
     bytes bigint not null, -- of these, before sealing
     dropped_lines integer not null default 0, -- said, and not kept
+    lost_lines integer not null default 0, -- kept once: the environment's storage was full when they were to move there
     inline_bytes bigint not null default 0, -- in job_log, sealed
     closed boolean not null default false, -- the attempt is over, and nothing more will come
     primary key (environment_id, job_id, number)
