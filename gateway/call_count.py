@@ -3,7 +3,7 @@
 A batch that may not have been written is sent again under its name, so it counts once. What a kill can lose is what was
 called since the last flush. Counted is every request about an organization or what is in it that was answered, with
 an error of the caller's too; not what was refused for its rate (429) or by our fault (5xx), and no webhook that comes
-in: it counts as the job that it makes. Costs 0.2 µs a request.
+in: it counts as the job that it makes. Costs 0.3 µs a request.
 """
 
 import asyncio
