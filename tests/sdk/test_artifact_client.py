@@ -34,6 +34,10 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UPLOAD_BYTES", 1 << 20)
 
 
+def names_in(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
 @pytest.mark.parametrize("form", ["bytes", "path", "file"])
 async def test_content_comes_back_as_it_was(sdk: AsyncClient, tmp_path: Path, form: str) -> None:
     """Bytes, a path, an open file; read, or written to a file that appears when it is whole."""
@@ -59,7 +63,7 @@ async def test_content_comes_back_as_it_was(sdk: AsyncClient, tmp_path: Path, fo
         await sdk.artifacts.get(made.id)
     with pytest.raises(NotFoundError):
         await sdk.artifacts.download(made.id, tmp_path / "nothing")
-    assert sorted(os.listdir(tmp_path)) == ["copy", "core.dump"]
+    assert names_in(tmp_path) == ["copy", "core.dump"]
 
 
 async def test_what_is_too_large_for_one_request_goes_in_parts(sdk: AsyncClient, in_parts: None) -> None:

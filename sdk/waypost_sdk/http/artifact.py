@@ -112,17 +112,7 @@ class Artifacts(Resource[M], Generic[M]):
 
         A cut connection goes on where it was. At a path the file appears when it is whole.
         """
-        if not isinstance(target, str | Path):
-            return (yield from self._receive(artifact_id, target.write))
-        path = Path(target)
-        unfinished = path.with_name(path.name + ".part")
-        try:
-            with unfinished.open("wb") as file:
-                size = yield from self._receive(artifact_id, file.write)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return size
+        return self.fetch(artifact_id, target)
 
     @operation
     def address(self, artifact_id: str) -> Plan[Address]:
@@ -149,6 +139,24 @@ class Artifacts(Resource[M], Generic[M]):
     def load(self, artifact_id: str) -> Plan[bytes]:
         """`read` as a plan, for other plans."""
         return self._read_content(artifact_id)
+
+    def fetch(self, artifact_id: str, target: str | Path | IO[bytes]) -> Plan[int]:
+        """`download` as a plan, for other plans."""
+        if not isinstance(target, str | Path):
+            return (yield from self._receive(artifact_id, target.write))
+        path = Path(target)
+        unfinished = path.with_name(path.name + ".part")
+        try:
+            with unfinished.open("wb") as file:
+                size = yield from self._receive(artifact_id, file.write)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return size
+
+    def describe(self, artifact_id: str) -> Plan[Artifact]:
+        """`get` as a plan, for other plans."""
+        return self._read_one(artifact_id)
 
     @property
     def _path(self) -> str:

@@ -41,9 +41,11 @@ class _Machine(Generic[T]):
 class SyncDriver:
     """Performs plans in the caller's thread. May be shared by threads."""
 
-    def __init__(self, url: str, headers: dict[str, str], timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str], timeout_seconds: float, auth: httpx.Auth | None = None
+    ) -> None:
         self._url, self._timeout = url, timeout_seconds
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds)
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=timeout_seconds, auth=auth)
         self._bare: httpx.Client | None = None  # for addresses that need no key, and must not be told it
 
     def run(self, plan: Plan[T]) -> T:
@@ -117,9 +119,11 @@ class SyncDriver:
 class AsyncDriver:
     """Performs plans in the running loop."""
 
-    def __init__(self, url: str, headers: dict[str, str], timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, headers: dict[str, str], timeout_seconds: float, auth: httpx.Auth | None = None
+    ) -> None:
         self._url, self._timeout = url, timeout_seconds
-        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds)
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=timeout_seconds, auth=auth)
         self._bare: httpx.AsyncClient | None = None  # for addresses that need no key, and must not be told it
 
     async def run(self, plan: Plan[T]) -> T:

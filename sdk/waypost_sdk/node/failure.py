@@ -7,24 +7,18 @@ import msgspec
 from waypost_contracts.waypost_frame_pb2 import Failure
 
 from waypost_sdk import exact
-from waypost_sdk.errors import NonRetryable
-from waypost_sdk.node.function import MAX_RESULT_BYTES
+from waypost_sdk.errors import NonRetryable, WaypostError
 
 MAX_TRACEBACK_CHARACTERS = 4_000
 MAX_MESSAGE_CHARACTERS = 2_000
 
 
 def encode_result(answer: Any) -> bytes | Failure:
-    """JSON text of what a handler returned, or why it cannot be kept. Trying again would not help: not retryable."""
+    """JSON text of what a handler returned, or why there is none. Trying again would not help: not retryable."""
     try:
-        text = exact.encode(answer)
+        return exact.encode(answer)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return Failure(code="result_not_json", message=f"The result cannot be written as JSON: {error}")
-    if len(text) > MAX_RESULT_BYTES:
-        return Failure(
-            code="result_too_large", message=f"The result has {len(text)} bytes of at most {MAX_RESULT_BYTES}."
-        )
-    return text
 
 
 def of_exception(error: BaseException) -> Failure:
@@ -45,6 +39,13 @@ def of_exception(error: BaseException) -> Failure:
 def of_payload(error: msgspec.MsgspecError) -> Failure:
     """The payload does not fit the handler's type; it never will."""
     return Failure(code="invalid_payload", message=_cut(str(error)), retryable=False)
+
+
+def of_fetching(error: BaseException) -> Failure:
+    """The payload is an artifact that could not be had; the platform's own word on whether that may change."""
+    if isinstance(error, WaypostError):
+        return Failure(code=error.code, message=_cut(error.detail), retryable=error.retryable)
+    return of_exception(error)
 
 
 def canceled() -> Failure:

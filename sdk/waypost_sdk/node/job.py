@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
+    from waypost_sdk.node.artifact import Access, JobArtifacts
     from waypost_sdk.node.function import Function
     from waypost_sdk.node.outbox import Outbox
 
@@ -34,6 +35,7 @@ class RunningJob:
     """One attempt at a job on this node. Handlers get it as their first argument; nobody else makes one."""
 
     __slots__ = (
+        "_access",
         "_job_id",
         "_outbox",
         "_task",
@@ -58,10 +60,12 @@ class RunningJob:
         deadline_ms: int = 0,
         tags: tuple[str, ...] = (),
         traceparent: str = "",
+        access: "Access | None" = None,
     ) -> None:
         self.attempt_id = attempt_id  # the fence; changes with every try
         self._job_id = job_id
         self._outbox = outbox
+        self._access = access
         self._task: asyncio.Task[None] | None = None
         self.function = function
         self.number = number  # 1 for the first try
@@ -91,6 +95,14 @@ class RunningJob:
         """When this attempt counts as timed out, UTC, by this machine's clock; None without a limit."""
         left = self.remaining_seconds
         return None if left == float("inf") else datetime.now(UTC) + timedelta(seconds=left)
+
+    @property
+    def artifacts(self) -> "JobArtifacts[Any]":
+        """Put and get artifacts of any size: `await job.artifacts.put(…)` in async functions, without `await` in plain
+        ones. What is put is noted with this job."""
+        if self._access is None:
+            raise RuntimeError("this job runs on no node")
+        return self._access.of(self.id, is_async=self.function.is_async)
 
     def progress(self, fraction: float, message: str = "") -> _Done:
         """Tell how far it is, 0.0 … 1.0. Sent soon; only the newest counts. `await` is allowed, not needed.

@@ -124,6 +124,7 @@ class Node:
         self._runtime = Runtime(
             self._functions,
             relay=require(settings, "relay"),
+            url=require(settings, "url"),
             tokens=tokens,
             about={"name": self.name, "sdk": SDK_NAME, "version": VERSION},
             tags=self.tags,

@@ -18,6 +18,7 @@ import grpc.aio
 from waypost_contracts.waypost_frame_pb2 import RelayFrame
 
 from waypost_sdk.errors import NodeRefusedError, WaypostError
+from waypost_sdk.node.artifact import Access
 from waypost_sdk.node.function import Function
 from waypost_sdk.node.outbox import Outbox
 from waypost_sdk.node.stream import Stream
@@ -43,6 +44,7 @@ class Runtime:
         functions: Mapping[str, Function],
         *,
         relay: str,
+        url: str,
         tokens: TokenSource,
         about: Mapping[str, Any],
         tags: tuple[str, ...],
@@ -53,7 +55,8 @@ class Runtime:
         self._join = {**about, "tags": list(tags), "maxInFlight": max_in_flight, "frames": 1}
         self._join["functions"] = [function.describe() for function in functions.values()]
         self._outbox = Outbox()
-        self._work = Work(functions, tags, max_in_flight, self._outbox)
+        self._access = Access(url, tokens)
+        self._work = Work(functions, tags, max_in_flight, self._outbox, self._access)
         self._stream: Stream | None = None
         self._pause = FIRST_PAUSE_SECONDS
         self._unauthenticated = 0
@@ -74,6 +77,7 @@ class Runtime:
         finally:
             ticker.cancel()
             self._work.abandon()
+            await self._access.close()
 
     @property
     def draining(self) -> bool:

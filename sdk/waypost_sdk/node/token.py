@@ -16,6 +16,7 @@ class TokenSource:
         self._credential = (client_id, client_secret)
         self._token: str | None = None
         self._fresh_until = 0.0
+        self.environment_path: str | None = None  # of the API, as the platform told it with the last token
 
     def drop(self) -> None:
         """The relay did not take the token: fetch another one next time."""
@@ -52,4 +53,6 @@ class TokenSource:
             )
         if status != 200 or not isinstance(document, dict) or not isinstance(document.get("access_token"), str):
             raise from_answer(status, headers, document)
+        path = document.get("environment_path")
+        self.environment_path = path if isinstance(path, str) else None
         return document["access_token"], float(document.get("expires_in", 300))

@@ -14,9 +14,12 @@ from contextlib import nullcontext
 import msgspec
 from waypost_contracts.waypost_frame_pb2 import Assign, Failure, Finished
 
+from waypost_sdk import exact
+from waypost_sdk.artifact import referred_in
 from waypost_sdk.node import failure
+from waypost_sdk.node.artifact import Access
 from waypost_sdk.node.capture import captured
-from waypost_sdk.node.function import Function
+from waypost_sdk.node.function import MAX_RESULT_BYTES, Function
 from waypost_sdk.node.job import RunningJob
 from waypost_sdk.node.outbox import Outbox
 from waypost_sdk.node.thread import Threads
@@ -30,11 +33,14 @@ _log = logging.getLogger("waypost.node")
 class Work:
     """Runs assignments. `idle` is set while nothing runs or waits."""
 
-    def __init__(self, functions: Mapping[str, Function], tags: tuple[str, ...], limit: int, outbox: Outbox) -> None:
+    def __init__(
+        self, functions: Mapping[str, Function], tags: tuple[str, ...], limit: int, outbox: Outbox, access: Access
+    ) -> None:
         self._functions = functions
         self._tags = tags
         self._limit = limit
         self._outbox = outbox
+        self._access = access
         self._loop = asyncio.get_running_loop()
         self._running: dict[int, RunningJob] = {}
         self._waiting: deque[tuple[RunningJob, bytes]] = deque()
@@ -63,6 +69,7 @@ class Work:
         job = RunningJob(
             attempt_id, entry.job_id, function, self._outbox,
             number=entry.number, deadline_ms=entry.deadline_ms, tags=self._tags, traceparent=entry.traceparent,
+            access=self._access,
         )  # fmt: skip
         self.idle.clear()
         if function.running < function.max_in_flight and len(self._running) < self._limit:
@@ -110,12 +117,22 @@ class Work:
 
     async def _call_async(self, job: RunningJob, payload: bytes) -> None:
         try:
+            if (artifact_id := referred_in(payload)) is not None:
+                payload = await job.artifacts.payload(artifact_id)
             argument = job.function.decode(payload)
         except msgspec.MsgspecError as error:
             self._end(job, failure.of_payload(error))
             return
+        except asyncio.CancelledError as error:
+            self._end(job, _of_cancellation(job, error))
+            return
+        except Exception as error:  # noqa: BLE001 -- whatever fetching it comes to
+            self._end(job, failure.of_fetching(error))
+            return
         try:
             answer: bytes | Failure = failure.encode_result(await _called(job, argument))
+            if isinstance(answer, bytes) and len(answer) > MAX_RESULT_BYTES:
+                answer = exact.encode(await job.artifacts.result(answer))
         except asyncio.CancelledError as error:
             answer = _of_cancellation(job, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever a handler raises is its answer
@@ -125,13 +142,19 @@ class Work:
     def _call_plain(self, job: RunningJob, payload: bytes) -> Callable[[], None]:
         """In a thread; returns what the loop has to do."""
         try:
+            if (artifact_id := referred_in(payload)) is not None:
+                payload = job.artifacts.payload(artifact_id)
             argument = job.function.decode(payload)
         except msgspec.MsgspecError as error:
             answer: bytes | Failure = failure.of_payload(error)
+        except BaseException as error:  # noqa: BLE001 -- whatever fetching it comes to
+            answer = failure.of_fetching(error)
         else:
             try:
                 with captured(job._print) if job.function.capture_output else nullcontext():  # noqa: SLF001
                     answer = failure.encode_result(job.function.call(job, argument))
+                if isinstance(answer, bytes) and len(answer) > MAX_RESULT_BYTES:
+                    answer = exact.encode(job.artifacts.result(answer))
             except BaseException as error:  # noqa: BLE001 -- whatever a handler raises is its answer
                 answer = failure.of_exception(error)
         return lambda: self._end(job, answer)
