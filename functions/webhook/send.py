@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import httpcore
 
+from functions.webhook.connection import Connections
 from functions.webhook.network import CONNECT_SECONDS, AddressRefusedError, CheckedNetwork, NameNotResolvedError
 from waypost.subscription.model import MAX_RESPONSE_BYTES, REQUEST_SECONDS, Response
 
-CONNECTIONS = 512
-KEEPALIVE_SECONDS = 30.0
 MAX_HEADERS = 100
 MAX_HEADER_CHARACTERS = 1_024
 AGENT = "Waypost-Webhooks/1"
@@ -30,16 +29,11 @@ class Answered(NamedTuple):
 
 
 class Sender:
-    """All connections of one process to endpoints; kept open between deliveries."""
+    """All connections of one process to endpoints."""
 
     def __init__(self, network: CheckedNetwork, context: ssl.SSLContext | None = None) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,  # None: certifi's and the system's authorities, host names checked
-            max_connections=CONNECTIONS,
-            max_keepalive_connections=CONNECTIONS,
-            keepalive_expiry=KEEPALIVE_SECONDS,
-            network_backend=network,
-        )
+        # httpcore's context: certifi's authorities, host names checked
+        self._connections = Connections(network, context or httpcore.default_ssl_context())
 
     async def post(
         self, url: str, headers: Sequence[tuple[str, str]], body: bytes, seconds: float = REQUEST_SECONDS
@@ -50,7 +44,7 @@ class Sender:
         collected = _Body()
         try:
             async with asyncio.timeout(seconds):
-                await self._exchange(url, lines, body, seconds, started, collected)
+                await self._exchange(httpcore.URL(url), lines, body, seconds, started, collected)
         except TimeoutError:
             return _answered(started, collected) if started else Answered(None, "timed_out", None)
         except httpcore.TimeoutException:
@@ -61,25 +55,50 @@ class Sender:
 
     async def _exchange(
         self,
-        url: str,
+        url: httpcore.URL,
         headers: Sequence[tuple[str, str]],
         body: bytes,
         seconds: float,
         started: list[httpcore.Response],
         collected: "_Body",
     ) -> None:
-        limits = {"connect": CONNECT_SECONDS, "read": seconds, "write": seconds, "pool": seconds}
-        async with self._pool.stream(
-            "POST", url, headers=headers, content=body, extensions={"timeout": limits}
-        ) as response:
-            started.append(response)
-            async for piece in response.aiter_stream():
-                if collected.add(piece):
-                    break  # what is not read ends with its connection
-            collected.complete = not collected.truncated
+        connection, used = await self._connections.take(url)
+        try:
+            await self._once(connection, url, headers, body, seconds, started, collected)
+        except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+            if not used or started:
+                raise
+        else:
+            return
+        # It was closed at the other side just then, as idle ones are: no failure of the endpoint.
+        connection, _ = await self._connections.take(url, fresh=True)
+        await self._once(connection, url, headers, body, seconds, started, collected)
+
+    async def _once(
+        self,
+        connection: httpcore.AsyncHTTPConnection,
+        url: httpcore.URL,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        seconds: float,
+        started: list[httpcore.Response],
+        collected: "_Body",
+    ) -> None:
+        limits = {"connect": CONNECT_SECONDS, "read": seconds, "write": seconds}
+        try:
+            async with connection.stream(
+                "POST", url, headers=headers, content=body, extensions={"timeout": limits}
+            ) as response:
+                started.append(response)
+                async for piece in response.aiter_stream():
+                    if collected.add(piece):
+                        break  # what is not read ends with its connection
+                collected.complete = not collected.truncated
+        finally:
+            await self._connections.give(url, connection)
 
     async def close(self) -> None:
-        await self._pool.aclose()
+        await self._connections.close()
 
 
 class _Body:

@@ -5,6 +5,7 @@ measured; a missed target is shown, not an error.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import access, auditing, crowding, floor, living, metering, report, running, starting, submitting
+from tests.bench import (
+    access,
+    auditing,
+    crowding,
+    delivering,
+    floor,
+    living,
+    metering,
+    report,
+    running,
+    starting,
+    submitting,
+    triggering,
+)
 from tests.bench.context import Bench
 from tests.bench.peers import compare
 from tests.bench.report import Row
@@ -30,6 +44,9 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "bulk": submitting.bulk,
     "audit": auditing.cost,
     "usage": metering.cost,
+    "webhooks": triggering.webhooks,
+    "schedules": triggering.schedules,
+    "deliveries": delivering.deliveries,
     "saturation": running.saturation,
     "sustained": running.sustained,
     "nodes": crowding.idle_nodes,
@@ -64,6 +81,7 @@ def _measure_platform(
     wanted: list[str], quick: bool, folder: Path, rows: list[Row], failed: list[str], console: Console
 ) -> None:
     console.print("starting a platform …")
+    os.environ.setdefault("WAYPOST_DELIVERY_ALLOW", "127.0.0.1/32")  # the receiver of `deliveries`
     stack = Stack.start()
     try:
         rows.append(starting.floor_row(floor.measure(stack.data_dir)))

@@ -168,6 +168,26 @@ async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
     assert receiver.connections == 2
 
 
+async def test_a_connection_that_was_closed_meanwhile_is_no_failure(sender: Sender, receiver: Receiver) -> None:
+    """An endpoint may close what is idle at the moment of the next request: that goes over a new one, once."""
+    await post(sender, receiver.url)
+    came = []
+
+    async def closes_the_old(_: Any, writer: asyncio.StreamWriter) -> bool:
+        came.append(receiver.connections)
+        if receiver.connections == 1:
+            return False
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        return True
+
+    receiver.behave = closes_the_old
+    assert (await post(sender, receiver.url)).error is None
+    assert came == [1, 2]
+    receiver.behave = break_off
+    assert (await post(sender, receiver.url)).error in ("bad_answer", "connection_lost")
+    assert (len(receiver.requests), receiver.connections) == (5, 3)
+
+
 # --- addresses --------------------------------------------------------------------------------------------------------
 
 # Ways to write addresses of this machine and of private networks, as the system's resolver understands them.
