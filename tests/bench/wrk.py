@@ -42,10 +42,11 @@ def run(plan: Plan, *, threads: int = 1) -> Outcome:
     if done.returncode != 0:
         raise RuntimeError(f"wrk failed ({done.returncode}): {done.stderr.strip() or done.stdout.strip()}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return _outcome(json.loads(done.stderr.splitlines()[-1]), cpu)
+    return outcome_of(json.loads(done.stderr.splitlines()[-1]), cpu)
 
 
-def _outcome(report: dict[str, float], cpu_seconds: float) -> Outcome:
+def outcome_of(report: dict[str, float], cpu_seconds: float) -> Outcome:
+    """What a script of ours reported at its end."""
     return Outcome(
         requests=int(report["requests"]) - int(report["status"]),
         seconds=report["microseconds"] / 1e6,

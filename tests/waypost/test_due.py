@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from waypost.trigger.due import LATE, MAX_CATCH_UP, MAX_COUNTED, Verdict, judge, overlapping
+from waypost.trigger.due import GRACE, LATE, MAX_CATCH_UP, MAX_COUNTED, Verdict, judge, overlapping
 from waypost.trigger.schedule import Overlap, check, fires_at, next_fire_times
 
 TRIGGER = UUID(int=7)
@@ -42,9 +42,23 @@ def test_a_little_late_is_not_missed() -> None:
     assert verdict.missed is None
 
 
-@pytest.mark.parametrize(("how", "run", "missed"), [("none", 0, 1440), ("last", 1, 1439), ("all", 1000, 440)])
+def test_the_newest_may_be_a_minute_late() -> None:
+    """So that many schedules of one moment all run; those before it were missed."""
+    hourly = {"schedule": {"cron": "0 * * * *"}}
+    twelve = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    verdict = judged(hourly, timedelta(hours=2), twelve + GRACE)
+    assert verdict.run == (twelve,)
+    assert verdict.missed is not None
+    assert (verdict.missed.count, verdict.missed.last) == (1, twelve - timedelta(hours=1))
+    verdict = judged(hourly, timedelta(hours=2), twelve + GRACE + timedelta(seconds=1))
+    assert verdict.run == ()
+    assert verdict.missed is not None
+    assert (verdict.missed.count, verdict.missed.last) == (2, twelve)
+
+
+@pytest.mark.parametrize(("how", "run", "missed"), [("none", 1, 1439), ("last", 1, 1439), ("all", 1001, 439)])
 def test_a_day_of_missed_minutes_is_made_good_as_configured(how: str, run: int, missed: int) -> None:
-    """One firing tells of all that is not; the newest are what is."""
+    """One firing tells of all that is not; the newest are what is. The last minute is only late, and runs anyhow."""
     verdict = judged({**MINUTELY, "catch_up": how}, timedelta(days=1))
     assert len(verdict.run) == run
     assert verdict.missed is not None
@@ -60,6 +74,9 @@ def test_a_day_of_missed_minutes_is_made_good_as_configured(how: str, run: int, 
 def test_all_makes_good_everything_up_to_a_thousand() -> None:
     verdict = judged({**MINUTELY, "catch_up": "all"}, timedelta(minutes=MAX_CATCH_UP))
     assert (len(verdict.run), verdict.missed) == (MAX_CATCH_UP, None)
+    verdict = judged({**MINUTELY, "catch_up": "all"}, timedelta(minutes=MAX_CATCH_UP + 2))
+    assert verdict.missed is not None
+    assert (len(verdict.run), verdict.missed.count) == (MAX_CATCH_UP + 1, 1)
 
 
 def test_last_makes_one_job_of_what_was_missed_and_what_is_late() -> None:

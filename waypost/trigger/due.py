@@ -1,7 +1,8 @@
 """What becomes of the due times of a schedule that have come: which make a job, which were missed. Pure.
 
-A due time that is seen up to `LATE` after it should have fired is late and runs; one that is seen later was missed (no
-worker ran, or the environment was suspended) and `catch_up` says whether it is made good.
+A due time that is seen up to `LATE` after it should have fired is late and runs; so is the newest of all up to `GRACE`
+after, because a hundred thousand schedules of one moment take their time. What is seen later was missed (no worker ran,
+or the environment was suspended) and `catch_up` says whether it is made good.
 """
 
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from waypost.clock import rfc3339
 from waypost.trigger.schedule import CatchUp, Overlap, Schedule, due_times, fires_at, next_fire_times
 
 LATE = timedelta(seconds=5)
+GRACE = timedelta(seconds=60)
 MAX_CATCH_UP = 1_000  # missed due times that `catch_up: all` makes good, the newest ones
 MAX_COUNTED = 2_000  # more are not counted, nor walked through
 _SECOND = timedelta(seconds=1)
@@ -57,6 +59,8 @@ def judge(schedule: Schedule, trigger_id: UUID, anchor: datetime, decided: datet
             break
         (due if fires < now - LATE else on_time).append(instant)
     upto = max([decided, *due[-1:], *on_time[-1:]])
+    if due and not on_time and fires_at(schedule, trigger_id, due[-1]) >= now - GRACE:
+        on_time.append(due.pop())
     first = None if not more else next_fire_times(schedule, decided, 1, anchor)[0]
     run, missed = _chosen(schedule.catch_up, due, on_time, first)
     following = next_fire_times(schedule, upto, 1, anchor)
