@@ -33,10 +33,10 @@ class OwnGateway:
 MakeGateway = Callable[..., AbstractAsyncContextManager[OwnGateway]]
 
 
-def settings_of(platform: Any, **changes: Any) -> GatewaySettings:
-    """Settings of a gateway on the platform's servers."""
+def environ_of(platform: Any) -> dict[str, str]:
+    """The variables of a gateway on the platform's servers."""
     objects = platform.process("objects")["address"]
-    environ = {
+    return {
         "WAYPOST_DATABASE_URL": platform.database_url("waypost_gateway"),
         "WAYPOST_VALKEY_URL": platform.valkey_url("gateway"),
         "WAYPOST_S3_ENDPOINT": f"http://{objects}",
@@ -45,7 +45,11 @@ def settings_of(platform: Any, **changes: Any) -> GatewaySettings:
         "WAYPOST_RELAY_ADDRESS": platform.relay_address,
         "WAYPOST_PROCESS_NAME": f"gateway-test-{os.getpid()}",
     }
-    return msgspec.structs.replace(gateway_settings(environ), **changes)
+
+
+def settings_of(platform: Any, **changes: Any) -> GatewaySettings:
+    """Settings of a gateway on the platform's servers."""
+    return msgspec.structs.replace(gateway_settings(environ_of(platform)), **changes)
 
 
 @pytest.fixture(scope="session")
