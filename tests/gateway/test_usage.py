@@ -1,5 +1,6 @@
 """Usage over HTTP: events in three modes, counted once and exactly; sums by what they are asked for, and for whom."""
 
+import asyncio
 import csv
 import io
 import json
@@ -206,18 +207,21 @@ async def test_a_question_that_cannot_be_answered(
 
 
 async def test_calls_of_the_api_are_counted_once(
-    platform: Any, environment: Any, make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
+    platform: Any, make_gateway: MakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On both ways through the edge, by environment or organization, errors of the caller too; a batch that may have
     been written already is sent again under its name and counts once; what was not asked about anything, not."""
-    path = environment.path
     async with make_gateway(usage_seconds=3600.0) as own:
+        path = await new_environment(own.client)  # nobody but this gateway was asked about it
+        calls = own.services.calls
+        await calls.flush()
+        await catch_up(platform)
+        before = int((await sums(own.client, path, meter="api.calls"))["api.calls"])  # and this is the first of five
         for _ in range(3):
             assert (await own.client.post(f"{path}/jobs", json={"function": "a.b"})).status_code == 202
         assert (await own.client.get(f"{path}/jobs/none")).status_code == 404
         assert (await own.client.get("/v1/whoami")).status_code == 200
         assert (await own.client.get(path, headers={"Authorization": "Bearer wp_nobody"})).status_code == 401
-        calls = own.services.calls
         real = rows.insert_calls
 
         async def lost(connection: Any, batch: str, counted: Any) -> None:
@@ -232,7 +236,19 @@ async def test_calls_of_the_api_are_counted_once(
         assert (await own.client.get(path)).status_code == 200
         await calls.flush()
         await catch_up(platform)
-        assert await sums(own.client, path, meter="api.calls") == {"api.calls": "4"}
-    await catch_up(platform)  # the close of the gateway flushed the rest: GET E, and that of the usage
+        assert await sums(own.client, path, meter="api.calls") == {"api.calls": str(before + 5)}
+    await catch_up(platform)  # the close of the gateway wrote the rest: GET E, and the second question for sums
     async with make_gateway(usage_seconds=3600.0) as own:
-        assert await sums(own.client, path, meter="api.calls") == {"api.calls": "6"}
+        assert await sums(own.client, path, meter="api.calls") == {"api.calls": str(before + 7)}
+
+
+async def new_environment(client: httpx.AsyncClient) -> str:
+    """The path of an environment that was made, and waited for, through this client."""
+    slug = f"t{secrets.token_hex(6)}"
+    body = {"name": slug, "slug": slug, "posture": "dev"}
+    base = "/v1/orgs/default/projects/default/environments"
+    assert (await client.post(base, json=body)).status_code == 202
+    async with asyncio.timeout(30):
+        while (await client.get(f"{base}/{slug}")).json()["status"] != "ready":  # noqa: ASYNC110 - of a server
+            await asyncio.sleep(0.05)
+    return f"{base}/{slug}"
