@@ -3,10 +3,15 @@ import { createRootRoute, createRoute, createRouter, Outlet, redirect } from "@t
 import { SignIn } from "./account/sign_in";
 import { resume } from "./account/session";
 import { current } from "./api/credential";
+import { FunctionsPage } from "./function/list";
+import { FunctionPage } from "./function/page";
 import { JobsPage } from "./job/list";
 import { JobPage } from "./job/page";
 import { readFilters } from "./job/filter";
 import { Empty } from "./kit/panel";
+import { NodesPage } from "./node/list";
+import { NodePage } from "./node/page";
+import { OverviewPage } from "./overview/page";
 import { Home } from "./shell/home";
 import { readSearch, textOf, writeSearch } from "./shell/search";
 import { Bare, Shell } from "./shell/shell";
@@ -44,11 +49,16 @@ const begin = createRoute({
   getParentRoute: () => environment,
   path: "/",
   beforeLoad: ({ params }) => {
-    throw redirect({ to: "/e/$org/$project/$environment/jobs", params, replace: true });
+    throw redirect({ to: "/e/$org/$project/$environment/overview", params, replace: true });
   },
 });
 const jobs = createRoute({ getParentRoute: () => environment, path: "jobs", component: JobsPage, validateSearch: readFilters });
 const job = createRoute({ getParentRoute: () => environment, path: "jobs/$job", component: JobPage });
+const overview = createRoute({ getParentRoute: () => environment, path: "overview", component: OverviewPage });
+const functions = createRoute({ getParentRoute: () => environment, path: "functions", component: FunctionsPage });
+const oneFunction = createRoute({ getParentRoute: () => environment, path: "functions/$function", component: FunctionPage });
+const nodes = createRoute({ getParentRoute: () => environment, path: "nodes", component: NodesPage });
+const node = createRoute({ getParentRoute: () => environment, path: "nodes/$node", component: NodePage });
 
 function NotFound() {
   return (
@@ -64,7 +74,7 @@ export const router = createRouter({
   routeTree: root.addChildren([
     signIn,
     bare.addChildren([home]),
-    environment.addChildren([begin, jobs, job]),
+    environment.addChildren([begin, overview, jobs, job, functions, oneFunction, nodes, node]),
   ]),
   parseSearch: readSearch,
   stringifySearch: writeSearch,

@@ -109,7 +109,7 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change an environment's name, slug, posture or limits
+         * Change an environment's name, slug, posture, limits or retention
          * @description Needs the permission `ManageEnvironment`.
          */
         patch: operations["patch_environment"];
@@ -223,6 +223,214 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Functions seen in this environment
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_functions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions/{function}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One function
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_functions_function"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions/{function}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Start no job of a function until it is resumed
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        post: operations["post_environment_functions_function_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions/{function}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Let a paused function's jobs start again
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        post: operations["post_environment_functions_function_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many jobs wait and run, by state and function
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/node-credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Node credentials, newest first
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_node_credentials"];
+        put?: never;
+        /**
+         * Create a node credential; its secret is shown once
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        post: operations["post_environment_node_credentials"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/node-credentials/{credential}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a node credential; its streams are cut within 5 s
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        delete: operations["delete_environment_node_credentials_credential"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/nodes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Connected nodes, newest first
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_nodes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/nodes/{node}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * One node
+         * @description Needs the permission `ViewEnvironment`.
+         */
+        get: operations["get_environment_nodes_node"];
+        put?: never;
+        post?: never;
+        /**
+         * Send a node away: the same as draining it
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        delete: operations["delete_environment_nodes_node"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/nodes/{node}/drain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Give a node no new work; it finishes what it has and is told to leave
+         * @description Needs the permission `OperateEnvironment`.
+         */
+        post: operations["post_environment_nodes_node_drain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -263,10 +471,30 @@ export interface components {
             key: string;
             limit: number;
         };
+        /** CredentialPage */
+        CredentialPage: {
+            items: components["schemas"]["CredentialView"][];
+            next_cursor: string | null;
+        };
+        /** CredentialView */
+        CredentialView: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            client_id: string;
+            client_secret?: string;
+            token_url: string;
+            relay_address: string;
+            allowed_tags: string[] | null;
+            functions: string[] | null;
+            created_by: string;
+            created_at: string;
+            last_used_at: string | null;
+        };
         /**
          * EnvironmentChange
-         * @description Whatever is left out stays. Of `limits` only those named change; null takes one back to what the organization's
-         *         environments may have, which no value can exceed.
+         * @description Whatever is left out stays. Of `limits` and `retention` (days) only those named change; null takes one back to
+         *         what the organization's environments may have, and to the operator's days, which no value can exceed.
          */
         EnvironmentChange: {
             name?: string;
@@ -274,6 +502,9 @@ export interface components {
             /** @enum {unknown} */
             posture?: "dev" | "prod" | "staging";
             limits?: {
+                [key: string]: number | null;
+            };
+            retention?: {
                 [key: string]: number | null;
             };
         };
@@ -318,7 +549,13 @@ export interface components {
                 [key: string]: number;
             };
             limit_sources: {
-                [key: string]: components["schemas"]["Source"];
+                [key: string]: components["schemas"]["waypost.limit.model.Source"];
+            };
+            retention: {
+                [key: string]: number;
+            };
+            retention_sources: {
+                [key: string]: components["schemas"]["waypost.retention.model.Source"];
             };
             created_by: string;
             created_at: string;
@@ -341,6 +578,32 @@ export interface components {
             permission: components["schemas"]["Permission"];
             allowed: boolean;
             reason: string;
+        };
+        /** FunctionCounts */
+        FunctionCounts: {
+            function: string;
+            waiting: number;
+            running: number;
+            completed: number;
+            failed: number;
+            oldest_waiting_at: string | null;
+        };
+        /** FunctionList */
+        FunctionList: {
+            items: components["schemas"]["FunctionView"][];
+            next_cursor: string | null;
+        };
+        /** FunctionView */
+        FunctionView: {
+            name: string;
+            paused: components["schemas"]["PauseView"] | null;
+            nodes: components["schemas"]["ServingView"];
+            input_schema: unknown;
+            output_schema: unknown;
+            queued: number;
+            running: number;
+            oldest_waiting_at: string | null;
+            last_hour: components["schemas"]["LastHour"];
         };
         /**
          * JobState
@@ -392,6 +655,14 @@ export interface components {
             replayed_by?: string;
             waiting?: components["schemas"]["WaitingView"];
         };
+        /** LastHour */
+        LastHour: {
+            submitted: number;
+            completed: number;
+            failed: number;
+            p50_ms: number | null;
+            p99_ms: number | null;
+        };
         /**
          * LogPage
          * @description `next_cursor`: there is more now. `follow_cursor`: there may be more later; null when nothing more will come.
@@ -420,6 +691,17 @@ export interface components {
             id: string;
             slug: string;
             name: string;
+        };
+        /**
+         * NewCredential
+         * @description `allowed_tags` and `functions` left out: any.
+         */
+        NewCredential: {
+            name: string;
+            /** @default null */
+            allowed_tags: string[] | null;
+            /** @default null */
+            functions: string[] | null;
         };
         /** NewEnvironment */
         NewEnvironment: {
@@ -467,6 +749,50 @@ export interface components {
             matching: number;
             /** @default 0 */
             free: number;
+        };
+        /** NodePage */
+        NodePage: {
+            items: components["schemas"]["NodeView"][];
+            next_cursor: string | null;
+        };
+        /** NodeView */
+        NodeView: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            state: string;
+            tags: string[];
+            functions: Record<string, never>[];
+            relay: string | null;
+            /** Format: uuid */
+            credential_id: string;
+            connected_at: string;
+            last_seen_at: string;
+            disconnected_at: string | null;
+            disconnect_reason: string | null;
+            round_trip_ms: number | null;
+            in_flight: number;
+            max_in_flight: number;
+            completed: number;
+            failed: number;
+            sdk: string | null;
+            version: string | null;
+        };
+        /** Note */
+        Note: {
+            /** @default  */
+            note: string;
+        };
+        /** PauseView */
+        PauseView: {
+            note: string;
+            by: string;
+            since: string;
+        };
+        /** PausedView */
+        PausedView: {
+            name: string;
+            paused: components["schemas"]["PauseView"] | null;
         };
         /**
          * Permission
@@ -545,6 +871,15 @@ export interface components {
             created_at: string;
             updated_at: string;
         };
+        /**
+         * QueueView
+         * @description Counts since the environment began; `waiting` is queued, scheduled and retrying jobs, `failed` all other ends.
+         */
+        QueueView: {
+            states: components["schemas"]["StateCounts"];
+            functions: components["schemas"]["FunctionCounts"][];
+            oldest_waiting_at: string | null;
+        };
         /** RetryView */
         RetryView: {
             max_attempts: number;
@@ -563,6 +898,15 @@ export interface components {
             organization: components["schemas"]["NamedView"];
             project: components["schemas"]["NamedView"] | null;
             environment: components["schemas"]["NamedView"] | null;
+        };
+        /**
+         * ServingView
+         * @description Nodes that have the function: connected, and what each takes at once.
+         */
+        ServingView: {
+            connected: number;
+            draining: number;
+            max_in_flight: number;
         };
         /** SessionPage */
         SessionPage: {
@@ -596,12 +940,13 @@ export interface components {
             csrf_token?: string;
             access_token?: string;
         };
-        /**
-         * Source
-         * @description Where the value in force comes from.
-         * @enum {unknown}
-         */
-        Source: "default" | "environment" | "organization";
+        /** StateCounts */
+        StateCounts: {
+            waiting: number;
+            running: number;
+            completed: number;
+            failed: number;
+        };
         /**
          * StepState
          * @enum {unknown}
@@ -636,6 +981,18 @@ export interface components {
             place: components["schemas"]["PlaceView"] | null;
             permissions: components["schemas"]["Explained"][];
         };
+        /**
+         * Source
+         * @description Where the value in force comes from.
+         * @enum {unknown}
+         */
+        "waypost.limit.model.Source": "default" | "environment" | "organization";
+        /**
+         * Source
+         * @description Where the value in force comes from.
+         * @enum {unknown}
+         */
+        "waypost.retention.model.Source": "environment" | "operator";
     };
     responses: never;
     parameters: never;
@@ -1347,7 +1704,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Change an environment's name, slug, posture or limits */
+            /** @description Change an environment's name, slug, posture, limits or retention */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1944,6 +2301,1171 @@ export interface operations {
             };
             /** @description Nothing there, or another tenant's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_functions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Functions seen in this environment */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionList"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_functions_function: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description A function's name. */
+                function: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One function */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FunctionView"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_environment_functions_function_pause: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
+                "Idempotency-Key"?: string;
+                /** @description The ETag of what is to be changed; 412 when it has changed since. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description A function's name. */
+                function: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Note"];
+            };
+        };
+        responses: {
+            /** @description Start no job of a function until it is resumed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PausedView"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description If-Match does not name the current ETag. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_environment_functions_function_resume: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
+                "Idempotency-Key"?: string;
+                /** @description The ETag of what is to be changed; 412 when it has changed since. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description A function's name. */
+                function: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Note"];
+            };
+        };
+        responses: {
+            /** @description Let a paused function's jobs start again */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PausedView"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description If-Match does not name the current ETag. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How many jobs wait and run, by state and function */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueView"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_node_credentials: {
+        parameters: {
+            query?: {
+                /** @description How many items, 1 to 200 (default 50). */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Node credentials, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialPage"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_environment_node_credentials: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewCredential"];
+            };
+        };
+        responses: {
+            /** @description Create a node credential; its secret is shown once */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CredentialView"];
+                };
+            };
+            /** @description The body is not JSON. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    delete_environment_node_credentials_credential: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of what is to be changed; 412 when it has changed since. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description The credential's id. */
+                credential: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Delete a node credential; its streams are cut within 5 s */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description If-Match does not name the current ETag. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_nodes: {
+        parameters: {
+            query?: {
+                /** @description How many items, 1 to 200 (default 50). */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description `active`, `draining` or `lost`; lost ones are shown only when asked for. */
+                state?: string[];
+            };
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Connected nodes, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodePage"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    get_environment_nodes_node: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description The node's id. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One node */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeView"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    delete_environment_nodes_node: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of what is to be changed; 412 when it has changed since. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description The node's id. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Send a node away: the same as draining it */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description If-Match does not name the current ETag. */
+            412: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential asks too often, or the queue is full. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description A server that is needed is away; the same request may be sent again. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_environment_nodes_node_drain: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
+                "Idempotency-Key"?: string;
+                /** @description The ETag of what is to be changed; 412 when it has changed since. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description An organization's id or slug. */
+                org: string;
+                /** @description A project's id or slug. */
+                project: string;
+                /** @description An environment's id or slug. */
+                environment: string;
+                /** @description The node's id. */
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Give a node no new work; it finishes what it has and is told to leave */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NodeView"];
+                };
+            };
+            /** @description No credential, or one that is not valid. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The credential lacks the permission; it is named. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Nothing there, or another tenant's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description If-Match does not name the current ETag. */
+            412: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -37,7 +37,7 @@ export function Waiting({ waiting }: { waiting: Schemas["WaitingView"] }) {
         ))}
       </ol>
       <p className="hint">
-        Since <Ago at={waiting.since} />.
+        For <Ago at={waiting.since} since />.
       </p>
     </section>
   );

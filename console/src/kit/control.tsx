@@ -112,8 +112,8 @@ export function Form({ onSubmit, onCancel, submit, isBusy, isDisabled, danger, p
             Back
           </Button>
         )}
-        <Button type="submit" look={danger ? "danger" : "primary"} isPending={isBusy} isDisabled={isDisabled ?? false}>
-          {submit}
+        <Button type="submit" look={danger ? "danger" : "primary"} isDisabled={isDisabled ?? false}>
+          {isBusy ? `${submit}…` : submit}
         </Button>
       </div>
     </form>

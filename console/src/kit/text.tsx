@@ -29,12 +29,14 @@ export function Time({ at, short }: { at: string; short?: boolean }) {
   );
 }
 
-/** How long ago, kept current. */
-export function Ago({ at }: { at: string }) {
+/** How long ago, kept current; `since` leaves the word "ago" out. */
+export function Ago({ at, since }: { at: string; since?: boolean }) {
   const now = useNow();
+  const age = Math.max(0, now - Date.parse(at));
   return (
     <time dateTime={at} title={`${at.replace("T", " ").replace("Z", "")} UTC`}>
-      {duration(Math.max(0, now - Date.parse(at)))} ago
+      {age < 60_000 ? `${Math.floor(age / 1000)} s` : duration(age).split(" ").slice(0, 2).join(" ")}
+      {!since && " ago"}
     </time>
   );
 }

@@ -27,7 +27,7 @@ export function Home() {
                 <ul className="rows">
                   {environments.map((seen) => (
                     <li key={keyOf(seen)}>
-                      <Link to="/e/$org/$project/$environment/jobs" params={seen}>
+                      <Link to="/e/$org/$project/$environment/overview" params={seen}>
                         {seen.environment}
                       </Link>
                       <span className="hint">{seen.posture}</span>

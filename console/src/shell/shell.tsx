@@ -7,7 +7,12 @@ import { useConnected } from "../api/connection";
 import { usePlace } from "./place";
 import { Switcher } from "./switcher";
 
-const SECTIONS = [["jobs", "Jobs"]] as const;
+const SECTIONS = [
+  ["overview", "Overview"],
+  ["jobs", "Jobs"],
+  ["functions", "Functions"],
+  ["nodes", "Nodes"],
+] as const;
 
 export function Banner() {
   const connected = useConnected();

@@ -40,7 +40,7 @@ export function Switcher({ place }: { place: Place }) {
 function Choices({ place, close }: { place: Place; close: () => void }) {
   const query = useEnvironments();
   const navigate = useNavigate();
-  const section = useLocation({ select: (location) => location.pathname.split("/")[5] ?? "jobs" });
+  const section = useLocation({ select: (location) => location.pathname.split("/")[5] ?? "overview" });
   return (
     <Loaded query={query}>
       {(found) => (

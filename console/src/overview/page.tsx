@@ -1,0 +1,205 @@
+/** How the environment is doing, and what needs somebody. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useMemo, type ReactNode } from "react";
+import { environmentPath, raw, type Place } from "../api/client";
+import type { Problem } from "../api/problem";
+import { functionsQuery, isUnserved, queueQuery, type Function, type Queue } from "../function/model";
+import { Empty, Loaded, Panel } from "../kit/panel";
+import { Ago, count, duration, Foreign, plural } from "../kit/text";
+import { fleetOf, nodesQuery } from "../node/model";
+import { keyOf } from "../shell/switcher";
+import { usePlace } from "../shell/place";
+import { Chart } from "./chart";
+import { note, ratesOf } from "./sample";
+
+const MOST = 200;
+const LEFT = "the node left"; // it said goodbye
+const HOUR_MS = 60 * 60_000;
+
+export function OverviewPage() {
+  const place = usePlace();
+  const queue = useQuery(queueQuery(place));
+  const functions = useQuery(functionsQuery(place));
+  return (
+    <div className="page">
+      <h1>Overview</h1>
+      <Attention place={place} functions={functions.data ?? []} />
+      <Loaded query={queue}>{(found) => <Figures queue={found} at={queue.dataUpdatedAt} functions={functions.data ?? []} place={place} />}</Loaded>
+      <Panel title="The last hour">
+        <Loaded query={functions}>{(found) => <Hour functions={found} place={place} />}</Loaded>
+      </Panel>
+    </div>
+  );
+}
+
+function Figures({ queue, at, functions, place }: { queue: Queue; at: number; functions: Function[]; place: Place }) {
+  const nodes = useQuery(nodesQuery(place));
+  const rates = useMemo(() => ratesOf(note(keyOf(place), queue, at)), [place, queue, at]);
+  const fleet = nodes.data && fleetOf(nodes.data);
+  const connected = fleet?.relays.flatMap(([, members]) => members) ?? [];
+  const now = rates.ended.at(-1);
+  const hour = functions.reduce((sum, one) => sum + one.last_hour.completed + one.last_hour.failed, 0);
+  const failed = functions.reduce((sum, one) => sum + one.last_hour.failed, 0);
+  return (
+    <>
+      <ul className="figures">
+        <Figure name="Waiting" value={count(queue.states.waiting)}>
+          {queue.oldest_waiting_at ? (
+            <>
+              the oldest for <Ago at={queue.oldest_waiting_at} since />
+            </>
+          ) : (
+            "nothing waits"
+          )}
+        </Figure>
+        <Figure name="Running" value={count(queue.states.running)}>
+          of {plural(connected.reduce((sum, node) => sum + node.max_in_flight, 0), "slot")}
+        </Figure>
+        <Figure name="Ended, last hour" value={count(hour)}>
+          {now === undefined ? "measuring…" : `${rate(now)} now`}
+        </Figure>
+        <Figure name="Not completed, last hour" value={count(failed)}>
+          {hour === 0 ? "nothing ended" : `${((failed / hour) * 100).toFixed(1)} % of what ended`}
+        </Figure>
+        <Figure name="Nodes" value={fleet ? count(connected.length) : "…"}>
+          {fleet ? `at ${plural(fleet.relays.length, "relay")}` : ""}
+        </Figure>
+      </ul>
+      <div className="charts">
+        <Panel title="Ends a second">
+          <Chart
+            at={rates.at}
+            label={`Jobs that end a second since this page was opened; now ${rate(now ?? 0)}`}
+            lines={[
+              { name: "ended", values: rates.ended, color: "--accent" },
+              { name: "not completed", values: rates.failed, color: "--bad" },
+            ]}
+          />
+        </Panel>
+        <Panel title="Jobs that wait">
+          <Chart at={rates.at} label={`Jobs that wait since this page was opened; now ${count(queue.states.waiting)}`} lines={[{ name: "waiting", values: rates.waiting, color: "--busy" }]} />
+        </Panel>
+      </div>
+    </>
+  );
+}
+
+function rate(value: number): string {
+  return `${value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`;
+}
+
+function Figure({ name, value, children }: { name: string; value: string; children: ReactNode }) {
+  return (
+    <li className="figure">
+      <span className="hint">{name}</span>
+      <b>{value}</b>
+      <span className="hint">{children}</span>
+    </li>
+  );
+}
+
+type Found = { items: { id: string }[]; next_cursor: string | null };
+
+/** Jobs in these states of the last hour: how many, up to a page of them. */
+function useRecent(place: Place, state: string) {
+  return useQuery<{ number: number; more: boolean }, Problem>({
+    queryKey: ["recent", place, state],
+    queryFn: async ({ signal }) => {
+      const after = encodeURIComponent(new Date(Date.now() - HOUR_MS).toISOString());
+      const page = JSON.parse(await raw(`${environmentPath(place)}/jobs?state=${state}&created_after=${after}&limit=${MOST}`, { signal })) as Found;
+      return { number: page.items.length, more: page.next_cursor !== null };
+    },
+    refetchInterval: 10_000,
+  });
+}
+
+/** What needs somebody, worst first; each line leads to it. */
+function Attention({ place, functions }: { place: Place; functions: Function[] }) {
+  const dead = useRecent(place, "dead_letter");
+  const nodes = useQuery(nodesQuery(place));
+  const recently = Date.now() - HOUR_MS;
+  const lost = fleetOf(nodes.data ?? []).lost.filter((node) => Date.parse(node.disconnected_at ?? node.last_seen_at) > recently && node.disconnect_reason !== LEFT);
+  const lines: ReactNode[] = [];
+  if (dead.data && dead.data.number > 0) {
+    lines.push(
+      <Link to="/e/$org/$project/$environment/jobs" params={place} search={{ state: ["dead_letter"], since: "1h" }}>
+        {dead.data.more ? `${MOST} or more dead letters` : plural(dead.data.number, "dead letter")}
+      </Link>,
+    );
+  }
+  for (const one of functions.filter(isUnserved)) {
+    lines.push(
+      <Link to="/e/$org/$project/$environment/jobs" params={place} search={{ function: [one.name], state: ["queued"] }}>
+        {plural(one.queued, "job waits", "jobs wait")} for <Foreign>{one.name}</Foreign>, which no connected node has
+      </Link>,
+    );
+  }
+  for (const one of functions.filter((found) => found.paused !== null)) {
+    lines.push(
+      <Link to="/e/$org/$project/$environment/functions/$function" params={{ ...place, function: one.name }}>
+        <Foreign>{one.name}</Foreign> is paused{one.queued > 0 && ` and ${plural(one.queued, "job waits", "jobs wait")}`}
+      </Link>,
+    );
+  }
+  for (const node of lost.slice(0, 5)) {
+    lines.push(
+      <Link to="/e/$org/$project/$environment/nodes/$node" params={{ ...place, node: node.id }}>
+        The node <Foreign>{node.name}</Foreign> was lost <Ago at={node.disconnected_at ?? node.last_seen_at} />
+      </Link>,
+    );
+  }
+  if (lines.length === 0) return null;
+  return (
+    <Panel title="Needs attention">
+      <ul className="rows attention">
+        {lines.map((line, index) => (
+          <li key={index}>{line}</li>
+        ))}
+      </ul>
+    </Panel>
+  );
+}
+
+function Hour({ functions, place }: { functions: Function[]; place: Place }) {
+  const active = functions.filter((one) => one.last_hour.submitted + one.last_hour.completed + one.last_hour.failed > 0);
+  if (active.length === 0) {
+    return (
+      <Empty title="No job was submitted or ended">
+        <p className="hint">Counts and times of each function show up here.</p>
+      </Empty>
+    );
+  }
+  return (
+    <div className="sheet bare-sheet" tabIndex={0} role="region" aria-label="Functions in the last hour">
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">Function</th>
+            <th scope="col" className="number">Submitted</th>
+            <th scope="col" className="number">Completed</th>
+            <th scope="col" className="number">Other ends</th>
+            <th scope="col" className="number">Run p50</th>
+            <th scope="col" className="number">Run p99</th>
+          </tr>
+        </thead>
+        <tbody>
+          {active.map(({ name, last_hour: hour }) => (
+            <tr key={name}>
+              <th scope="row">
+                <Link to="/e/$org/$project/$environment/functions/$function" params={{ ...place, function: name }}>
+                  <Foreign>{name}</Foreign>
+                </Link>
+              </th>
+              <td className="number">{count(hour.submitted)}</td>
+              <td className="number">{count(hour.completed)}</td>
+              <td className="number">{count(hour.failed)}</td>
+              <td className="number">{hour.p50_ms === null ? "" : duration(hour.p50_ms)}</td>
+              <td className="number">{hour.p99_ms === null ? "" : duration(hour.p99_ms)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

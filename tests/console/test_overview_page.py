@@ -1,0 +1,56 @@
+"""The overview: how an environment does, and what needs somebody."""
+
+from playwright.async_api import expect
+from waypost_sdk import NonRetryable
+
+from tests.console.conftest import PHONE
+
+
+async def echo(job, payload):
+    return payload
+
+
+async def refuse(job, payload):
+    raise NonRetryable("no", "no")
+
+
+async def test_an_empty_environment_needs_nobody(open_page, place, axe):
+    """Figures are there at once; on a phone, nothing is wider than the screen."""
+    page = await open_page(f"{place.page}", key=await place.viewer_key(), viewport=PHONE)
+    await expect(page.locator(".figure").filter(has_text="Waiting")).to_contain_text("nothing waits")
+    await expect(page.get_by_text("No job was submitted or ended")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Needs attention")).to_have_count(0)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await axe(page)
+
+
+async def test_figures_are_live_and_what_needs_attention_leads_to_it(open_page, place, axe):
+    """A dead letter, a function nobody serves and a paused one, each a link to where it is put right."""
+    page = await open_page(f"{place.page}/overview")
+    await expect(page.get_by_text("nothing waits")).to_be_visible()
+    async with place.node({"well.done": echo, "ill.done": refuse}):
+        await place.ended(await place.submit("well.done", {}))
+        await place.ended(await place.submit("ill.done", {}, retry={"max_attempts": 1}))
+        await place.submit("nobody.has", {})
+        await place.client.post(f"{place.environment.path}/functions/well.done/pause", json={"note": "for now"})
+        await expect(page.locator(".figure").filter(has_text="Nodes")).to_contain_text("at 1 relay")
+        await expect(page.locator(".figure").filter(has_text="Ended, last hour")).to_contain_text("2")
+        await expect(page.get_by_role("img", name="Jobs that end a second")).to_be_visible()
+        await axe(page)
+        needs = page.get_by_role("region", name="Needs attention")
+        await expect(needs.get_by_role("link", name="well.done is paused")).to_be_visible()
+        await needs.get_by_role("link", name="1 job waits for nobody.has").click()
+    await expect(page.locator(".table-body [role=row]")).to_contain_text(["nobody.has"])
+
+
+async def test_a_refused_overview_is_said(open_page, place):
+    """Every part that could not be read says so; the others are shown."""
+    page = await open_page("/sign-in")
+
+    async def fail(route):
+        await route.fulfill(status=500, content_type="application/problem+json", body='{"detail":"Something failed."}')
+
+    await page.route("**/queue", fail)
+    await page.goto(page.url.replace("/sign-in", f"{place.page}/overview"))
+    await expect(page.get_by_role("alert")).to_contain_text("Something failed.")
+    await expect(page.get_by_text("No job was submitted or ended")).to_be_visible()
