@@ -22,6 +22,8 @@ from functions.environment.phase import EnvironmentPorts
 from functions.environment.reserve import SigningKeys
 from functions.job.replay import ReplayPorts, give_up, replay
 from functions.project.delete import delete as delete_project
+from functions.retention.sweep import SweepPorts
+from functions.retention.sweep import sweep as sweep_environment
 from functions.usage.roll_up import roll_up
 from functions.webhook.deliver import deliverer
 from functions.webhook.network import CheckedNetwork, SystemResolver
@@ -32,7 +34,7 @@ from jobs.delivery import Deliveries
 from jobs.fan_out import FanOut
 from jobs.log import LongLogs
 from jobs.platform import ACTOR, NUDGE_CHANNEL, QUEUE, Hints, PlatformRunner, make_broker
-from jobs.retention import Retention
+from jobs.retention import Retention, Sweeps
 from jobs.schedule import Schedules
 from jobs.timers import run_timers
 from jobs.usage import UsageFollower
@@ -51,6 +53,7 @@ from waypost.artifact.model import INGEST
 from waypost.errors import WaypostError
 from waypost.job.replay import REPLAY
 from waypost.limit.decision import defaults
+from waypost.retention.model import SWEEP, operator_days
 from waypost.secret import open_ring
 from waypost.settings import WorkerSettings
 from waypost.telemetry.internal import OK, serve_internal
@@ -115,6 +118,7 @@ class Worker:
             {
                 **register.handlers(ports),
                 DELETE_PROJECT: functools.partial(delete_project, database=ports.database, valkey=ports.valkey),
+                SWEEP: functools.partial(sweep_environment, ports=SweepPorts(ports.database, artifacts, self._days())),
                 REPLAY: functools.partial(replay, ports=self._replay_ports(ports, ledger, objects)),
                 INGEST: functools.partial(ingest, database=ports.database, objects=artifacts),
                 ROLL_UP: functools.partial(roll_up, database=ports.database),
@@ -161,6 +165,7 @@ class Worker:
                     sealing=sealer.tick,
                     schedules=schedules.tick,
                     logs=logs.tick,
+                    sweeps=Sweeps(ports.database, ports.valkey).tick,
                     fan_out=fan_out.tick,
                     abandoned=deliveries.abandon,
                     usage=UsageFollower(ports.database, seconds=self._settings.usage_seconds).tick,
@@ -179,6 +184,9 @@ class Worker:
             with contextlib.suppress(WaypostError):
                 await ledger.close_session(self._session)
             _log.info("worker.stop")
+
+    def _days(self) -> dict[str, int]:
+        return operator_days(self._settings)
 
     def _replay_ports(self, ports: EnvironmentPorts, ledger: Ledger, objects: ObjectStore) -> ReplayPorts:
         limits = defaults(self._settings.limits or {})

@@ -48,6 +48,8 @@ from waypost.access.model import Principal
 from waypost.errors import WaypostError
 from waypost.limit.decision import defaults, in_force
 from waypost.limit.model import REQUESTS, Limits
+from waypost.retention.decision import in_force as days_in_force
+from waypost.retention.model import Retention, operator_days
 from waypost.secret import KeyEncryptionKey, KeyRing, open_ring
 from waypost.settings import GatewaySettings
 from waypost.telemetry.internal import OK
@@ -80,6 +82,7 @@ class Services:
         self.sessions = Sessions(database)
         self.logins = Logins(database, valkey)
         self.default_limits = defaults({REQUESTS: settings.rate_limit_per_second} | (settings.limits or {}))
+        self.operator_days = operator_days(settings)
         self.places = Places(database, self.default_limits)
         self.signers = Signers(database, self.environment_keys)
         self.feed = Feed(valkey)
@@ -177,6 +180,10 @@ class Services:
     def limits_of(self, organization: Organization, environment: Environment | None = None) -> Limits:
         """The limits in force: `Place.limits` for what was read or changed just now."""
         return in_force(self.default_limits, organization.limits, environment.limits if environment else None)
+
+    def retention_of(self, environment: Environment) -> Retention:
+        """The days in force."""
+        return days_in_force(self.operator_days, environment.retention)
 
     def openapi(self) -> bytes:
         """The API's description as JSON."""

@@ -8,13 +8,20 @@ from typing import Protocol
 
 import structlog
 
+from jobs.platform import nudge
+from storage.postgres.database import Database
 from storage.postgres.ledger.retention.object import ErasedObjects, Objects
+from storage.postgres.retention.turn import queue_due
+from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
+from waypost.retention.model import SWEEP_SECONDS
 
 EVERY_SECONDS = 3600.0
 AWAY_SECONDS = 300.0
 MORE_SECONDS = 0.05  # leaves the ledger room between two bites
 BITES = 20  # slices of bodies a tick
+TURN_SECONDS = 5.0  # between two looks whose turn it is to be swept
+TURNS = 20  # sweeps queued a look
 
 _log = structlog.get_logger("jobs.retention")
 
@@ -60,3 +67,18 @@ class Retention:
         if done.stuck:
             _log.warning("retention.stuck", objects=done.stuck)
         return True
+
+
+class Sweeps:
+    """Queues the platform job `retention.sweep` of each environment whose turn it is."""
+
+    def __init__(self, database: Database, valkey: Valkey) -> None:
+        self._database, self._valkey = database, valkey
+
+    async def tick(self) -> float:
+        """Answers in how many seconds it is wanted again."""
+        async with self._database.unit() as connection:
+            queued = await queue_due(connection, TURNS, SWEEP_SECONDS)
+        if queued:
+            nudge(self._valkey)
+        return TURN_SECONDS

@@ -146,6 +146,10 @@ SETTINGS: dict[str, Setting] = {
     "reconcile_seconds": Setting(_seconds, "how often workers look for what a crash left of environments", "300"),
     "results_days": Setting(_number(1, 3650), "days that payloads and results are kept after a job's end", "7"),
     "job_days": Setting(_number(30, 3650), "days that jobs are kept, by weeks; at least 30", "30"),
+    "log_days": Setting(_number(1, 3650), "days that logs of attempts are kept after their job's end", "30"),
+    "firing_days": Setting(_number(1, 3650), "days that firings of triggers are kept", "30"),
+    "delivery_days": Setting(_number(1, 3650), "days that deliveries of subscriptions are kept after their end", "30"),
+    "artifact_days": Setting(_number(1, 3650), "days that artifacts are kept that nothing refers to", "30"),
     "audit_days": Setting(_number(90, 3650), "days that audit entries are kept, by batches; at least 90", "365"),
     "audit_seal_seconds": Setting(_seconds, "how often the audit is sealed", "60"),
     "usage_seconds": Setting(_seconds, "how often usage is added up, and calls of the API are written down", "10"),
@@ -185,6 +189,13 @@ class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
     relay_address: str
     rate_limit_per_second: int
     rate_limit_burst: int
+    results_days: int
+    job_days: int
+    log_days: int
+    firing_days: int
+    delivery_days: int
+    artifact_days: int
+    audit_days: int
     usage_seconds: float = 10.0
     limits: dict[str, int] | None = None
 
@@ -215,6 +226,10 @@ class WorkerSettings(ProcessSettings, frozen=True, kw_only=True):
     reconcile_seconds: float
     results_days: int
     job_days: int
+    log_days: int
+    firing_days: int
+    delivery_days: int
+    artifact_days: int
     audit_days: int
     audit_seal_seconds: float
     usage_seconds: float = 10.0

@@ -14,13 +14,13 @@ from gateway.v1.form import given, location
 from gateway.v1.view import EnvironmentView, environment_view, page_view
 from jobs.platform import nudge
 from storage.postgres.database import Connection
+from storage.postgres.retention.turn import sweep_soon
 from storage.postgres.tenancy.environment import list_environments, read_environment, read_steps
 from storage.postgres.tenancy.organization import read_limits
 from waypost import errors
 from waypost.access.model import Permission
-from waypost.limit.model import Limits
 from waypost.tenancy import change, operation
-from waypost.tenancy.model import Environment, Posture
+from waypost.tenancy.model import Environment, EnvironmentStep, Posture
 
 
 class NewEnvironment(msgspec.Struct, forbid_unknown_fields=True):
@@ -31,13 +31,14 @@ class NewEnvironment(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EnvironmentChange(msgspec.Struct, forbid_unknown_fields=True):
-    """Whatever is left out stays. Of `limits` only those named change; null takes one back to what the organization's
-    environments may have, which no value can exceed."""
+    """Whatever is left out stays. Of `limits` and `retention` (days) only those named change; null takes one back to
+    what the organization's environments may have, and to the operator's days, which no value can exceed."""
 
     name: str | msgspec.UnsetType = msgspec.UNSET
     slug: str | msgspec.UnsetType = msgspec.UNSET
     posture: Literal["dev", "staging", "prod"] | msgspec.UnsetType = msgspec.UNSET
     limits: dict[str, int | None] | msgspec.UnsetType = msgspec.UNSET
+    retention: dict[str, int | None] | msgspec.UnsetType = msgspec.UNSET
 
 
 class EnvironmentPage(msgspec.Struct):
@@ -76,7 +77,7 @@ async def create_environment(call: Call) -> Answer:
             location(project.organization_id, "projects", project.id, "environments", made.id),
             (b"etag", etag(made.row_version)),
         ]
-        view = environment_view(made, _limits(call, made), await read_steps(connection, made.id))
+        view = _view(call, made, await read_steps(connection, made.id))
         return ok(view, 202, headers)
 
     answer = await once(call, project.organization_id, f"environments.create:{project.id}", work)
@@ -101,12 +102,9 @@ async def read_environments(call: Call) -> Answer:
     return ok(page_view([_view(call, environment) for environment in shown], cursor))
 
 
-def _view(call: Call, environment: Environment) -> EnvironmentView:
-    return environment_view(environment, _limits(call, environment))
-
-
-def _limits(call: Call, environment: Environment) -> Limits:
-    return call.services.limits_of(call.place.organization, environment)
+def _view(call: Call, environment: Environment, steps: list[EnvironmentStep] | None = None) -> EnvironmentView:
+    limits = call.services.limits_of(call.place.organization, environment)
+    return environment_view(environment, limits, call.services.retention_of(environment), steps)
 
 
 @endpoint(
@@ -124,19 +122,19 @@ async def read_one_environment(call: Call) -> Answer:
         steps = await read_steps(connection, environment.id)
     if environment != call.environment:
         call.services.places.forget(environment.id)
-    view = environment_view(environment, _limits(call, environment), steps)
+    view = _view(call, environment, steps)
     return ok(view, headers=tagged(etag(environment.row_version)))
 
 
 @endpoint(
     "PATCH",
     E,
-    summary="Change an environment's name, slug, posture or limits",
+    summary="Change an environment's name, slug, posture, limits or retention",
     permission=Permission.MANAGE_ENVIRONMENT,
     body=EnvironmentChange,
     answer=EnvironmentView,
     matched=True,
-    example={"posture": "staging", "limits": {"waiting_jobs": 100_000}},
+    example={"posture": "staging", "limits": {"waiting_jobs": 100_000}, "retention": {"payload_days": 3}},
 )
 async def patch_environment(call: Call) -> Answer:
     asked = await call.read(EnvironmentChange)
@@ -157,11 +155,15 @@ async def patch_environment(call: Call) -> Answer:
             slug=given(asked.slug),
             posture=None if asked.posture is msgspec.UNSET else Posture(asked.posture),
             limits=given(asked.limits),
+            retention=given(asked.retention),
+            operator_days=call.services.operator_days,
             request_id=call.exchange.request_id,
         )
+        if changed.retention != environment.retention:
+            await sweep_soon(connection, changed.id)
         steps = await read_steps(connection, changed.id)
     call.services.tenancy_changed(changed.id)
-    view = environment_view(changed, _limits(call, changed), steps)
+    view = _view(call, changed, steps)
     return ok(view, headers=tagged(etag(changed.row_version)))
 
 

@@ -33,7 +33,8 @@ async def _change(call: Call, scope: str, change: Change) -> Answer:
         await change(tenancy(connection, call), environment)
         changed = await read_environment(connection, environment_id) or environment
         limits = services.limits_of(call.place.organization, changed)
-        view = environment_view(changed, limits, await read_steps(connection, environment_id))
+        steps = await read_steps(connection, environment_id)
+        view = environment_view(changed, limits, services.retention_of(changed), steps)
         return ok(view, 202, [(b"etag", etag(changed.row_version))])
 
     answer = await once(call, environment_id, scope, work)

@@ -19,6 +19,7 @@ from waypost.job.record import AttemptRecord, JobRecord
 from waypost.job.specification import parse_policy
 from waypost.limit.model import Level, Limits, Source
 from waypost.node.model import NodeRecord
+from waypost.retention import model as retained
 from waypost.route.selector import tag_text
 from waypost.tenancy.model import Environment, EnvironmentStep, Organization, Project, Setting
 
@@ -278,6 +279,8 @@ class EnvironmentView(Struct, frozen=True, kw_only=True):
     steps: list[EnvironmentStep] | UnsetType = UNSET  # of one environment; lists leave them out
     limits: dict[str, int]  # in force
     limit_sources: dict[str, Source]
+    retention: dict[str, int]  # days in force
+    retention_sources: dict[str, retained.Source]
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -347,9 +350,12 @@ def project_view(project: Project) -> ProjectView:
 
 
 def environment_view(
-    environment: Environment, limits: Limits, steps: list[EnvironmentStep] | None = None
+    environment: Environment,
+    limits: Limits,
+    retention: retained.Retention,
+    steps: list[EnvironmentStep] | None = None,
 ) -> EnvironmentView:
-    """`limits` are those in force."""
+    """`limits` and `retention` are those in force."""
     e = environment
     values, sources = limits.at(Level.ENVIRONMENT)
     return EnvironmentView(
@@ -366,6 +372,8 @@ def environment_view(
         steps=UNSET if steps is None else steps,
         limits=values,
         limit_sources=sources,
+        retention=dict(retention.days),
+        retention_sources=dict(retention.sources),
         created_by=e.created_by,
         created_at=e.created_at,
         updated_at=e.updated_at,

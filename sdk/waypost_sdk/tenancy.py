@@ -75,6 +75,8 @@ class Environment(msgspec.Struct, kw_only=True):
     steps: list[EnvironmentStep] | None = None
     limits: dict[str, int] = {}  # in force
     limit_sources: dict[str, str] = {}  # where each comes from
+    retention: dict[str, int] = {}  # days in force
+    retention_sources: dict[str, str] = {}
     organization_id: str | None = None
     project_id: str | None = None
     created_by: str | None = None
@@ -89,6 +91,35 @@ class Environment(msgspec.Struct, kw_only=True):
             return True
         busy = any(step.state in ("pending", "running") for step in self.steps or ())
         return self.status not in _UNDER_WAY and not busy
+
+
+class Retention(msgspec.Struct, kw_only=True):
+    """How many days an environment's things are kept, where each number comes from, and the most that there may be.
+
+    `removed` counts what the last sweep took.
+    """
+
+    retention: dict[str, int] = {}
+    sources: dict[str, str] = {}
+    most: dict[str, int] = {}
+    swept_at: datetime | None = None
+    removed: dict[str, int] = {}
+    next_at: datetime | None = None
+
+
+class Going(msgspec.Struct, kw_only=True):
+    """What would go of one kind: `count` of them, with `more` at least so many."""
+
+    count: int = 0
+    more: bool = False
+    oldest: datetime | None = None
+
+
+class RetentionPreview(msgspec.Struct, kw_only=True):
+    """What a sweep would take with these days."""
+
+    retention: dict[str, int] = {}
+    going: dict[str, Going] = {}
 
 
 class Key(msgspec.Struct, kw_only=True):

@@ -16,6 +16,7 @@ from waypost.audit.model import AuditEntry
 from waypost.errors import Category, WaypostError
 from waypost.limit.decision import changed_overrides, in_force
 from waypost.limit.model import Level
+from waypost.retention.decision import changed_days
 from waypost.tenancy.decision import checked_description, checked_name, checked_settings, checked_slug
 from waypost.tenancy.life import delete_environment
 from waypost.tenancy.model import (
@@ -137,12 +138,16 @@ async def change_environment(
     slug: str | None = None,
     posture: Posture | None = None,
     limits: Mapping[str, int | None] | None = None,
+    retention: Mapping[str, int | None] | None = None,
+    operator_days: Mapping[str, int] | None = None,
     request_id: str | None = None,
 ) -> Environment:
-    """The environment, locked, with what is given changed; of `limits` only those named, None takes one back.
+    """The environment, locked, with what is given changed; of `limits` and `retention` only those named, None takes one
+    back.
 
     A limit can be lowered below what the organization's environments may have, and raised up to it. What is in use
-    already stays. Raises 422 for a bad name, slug or limit, 409 `slug_taken` or `environment_deleting`.
+    already stays. Days are at most `operator_days`. Raises 422 for a bad name, slug, limit or number of days, 409
+    `slug_taken` or `environment_deleting`.
     """
     if environment.status is Status.DELETING:
         raise errors.conflict("environment_deleting", "The environment is being deleted and cannot be changed.")
@@ -154,8 +159,9 @@ async def change_environment(
         slug=environment.slug if slug is None else checked_slug(slug, ""),
         posture=posture or environment.posture,
         limits=own,
+        retention=changed_days(environment.retention, retention or {}, operator_days or {}),
     )
-    details = _details(environment, changed, ("name", "slug", "posture", "limits"))
+    details = _details(environment, changed, ("name", "slug", "posture", "limits", "retention"))
     if not details:
         return environment
     kept = _kept(await unit.replace_environment(changed))

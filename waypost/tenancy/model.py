@@ -109,7 +109,7 @@ class EnvironmentStep(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """An environment's record. `limits` holds only what differs from the defaults."""
+    """An environment's record. `limits` and `retention` (days) hold only what differs from the defaults."""
 
     id: UUID
     organization_id: UUID
@@ -127,3 +127,4 @@ class Environment(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     row_version: int = 1
+    retention: dict[str, int] = {}

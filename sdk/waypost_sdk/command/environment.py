@@ -11,7 +11,7 @@ from waypost_sdk.command.session import IfMatch, Org, Project, Timeout, Wait, Ye
 
 if TYPE_CHECKING:
     from waypost_sdk.http.client import Client
-    from waypost_sdk.tenancy import Environment
+    from waypost_sdk.tenancy import Environment, RetentionPreview
 
 app = typer.Typer(help="Environments: create, suspend, resume, delete.", no_args_is_help=True)
 
@@ -89,12 +89,38 @@ def update(
             name=name,
             slug=slug,
             posture=posture,
-            limits=_limits(limit),
+            limits=_numbers(limit, "--limit"),
             if_match=if_match,
             org=org,
             project=project,
         )
         _show(changed, as_json=as_json)
+
+
+@app.command()
+def retention(
+    context: typer.Context,
+    environment: _Given = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=DAYS, such as payload_days=3; NAME=default takes one back.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, with --set or without.")] = False,
+    org: Org = None,
+    project: Project = None,
+    as_json: output.Json = False,
+) -> None:
+    """Show how long the environment's things are kept, change it, or see what would go."""
+    days = _numbers(set_, "--set")
+    with connect(context) as client:
+        if dry_run:
+            preview = client.environments.preview_retention(environment, retention=days, org=org, project=project)
+            _show_going(preview, as_json=as_json)
+            return
+        if days:
+            client.environments.update(environment, retention=days, org=org, project=project)
+        found = client.environments.retention(environment, org=org, project=project)
+    instead = {"retention": output.limits(found.retention, found.sources), "sources": None}
+    output.show_one(found, as_json=as_json, instead=instead)
 
 
 @app.command()
@@ -161,12 +187,26 @@ def delete(
 def _show(environment: "Environment", *, as_json: bool, steps: bool = True) -> None:
     """The environment; its steps as a table of their own, unless they have just been seen."""
     limits = output.limits(environment.limits, environment.limit_sources)
-    instead = {"steps": None, "limit_sources": None, "limits": limits}
+    instead = {"steps": None, "limit_sources": None, "limits": limits, "retention_sources": None}
+    instead["retention"] = output.limits(environment.retention, environment.retention_sources)
     output.show_one(environment, as_json=as_json, instead=instead)
     if steps and environment.steps and not output.wants_json(as_json):
         from rich.console import Console
 
         Console().print(step.table(environment.steps))
+
+
+def _show_going(preview: "RetentionPreview", *, as_json: bool) -> None:
+    if output.wants_json(as_json):
+        output.write_json(preview)
+        return
+    columns: tuple[output.Column, ...] = (
+        ("KEPT", lambda one: one[0]),
+        ("DAYS", lambda one: preview.retention.get(one[0])),
+        ("WOULD GO", lambda one: f"more than {one[1].count}" if one[1].more else one[1].count),
+        ("OLDEST", lambda one: one[1].oldest),
+    )
+    output.show_list(preview.going.items(), columns, as_json=False)
 
 
 def _followed(
@@ -185,12 +225,12 @@ def _exit_unless(environment: "Environment", status: str, *, wait: bool) -> None
         raise typer.Exit(failure.OTHER)
 
 
-def _limits(texts: list[str] | None) -> dict[str, int | None] | None:
+def _numbers(texts: list[str] | None, option: str) -> dict[str, int | None] | None:
     """None for one that goes back to its default."""
     found: dict[str, int | None] = {}
     for text in texts or ():
         name, _, value = text.partition("=")
         if not value.isdigit() and value != "default":
-            raise UsageError(f"--limit is NAME=NUMBER or NAME=default, not {text!r}.")
+            raise UsageError(f"{option} is NAME=NUMBER or NAME=default, not {text!r}.")
         found[name] = None if value == "default" else int(value)
     return found or None

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from waypost_sdk.errors import ConflictError, NotFoundError, WaitTimeoutError
 from waypost_sdk.http.plan import Item, Plan, Sleep, Stream, collect
 from waypost_sdk.http.resource import M, Resource, given, iteration, operation, read, segment, tagged
-from waypost_sdk.tenancy import Environment, Organization, Project
+from waypost_sdk.tenancy import Environment, Organization, Project, Retention, RetentionPreview
 
 POLL_SECONDS = 0.1
 LONGEST_POLL_SECONDS = 1.0
@@ -148,14 +148,38 @@ class Environments(Resource[M], Generic[M]):
         slug: str | None = None,
         posture: str | None = None,
         limits: Mapping[str, int | None] | None = None,
+        retention: Mapping[str, int | None] | None = None,
         org: str | None = None,
         project: str | None = None,
         if_match: str | None = None,
     ) -> Plan[Environment]:
-        """Change what is given; of `limits` those that are named, and None takes one back to the organization's."""
-        body = given(name=name, slug=slug, posture=posture, limits=limits)
+        """Change what is given; of `limits` and `retention` (days) those that are named, and None takes one back to
+        the organization's and to the operator's."""
+        body = given(name=name, slug=slug, posture=posture, limits=limits, retention=retention)
         answer = yield from self._patch(self._path(environment, org, project), body, if_match)
         return tagged(answer, Environment)
+
+    @operation
+    def retention(
+        self, environment: str | None = None, *, org: str | None = None, project: str | None = None
+    ) -> Plan[Retention]:
+        """How long its things are kept, and what its last sweep took."""
+        answer = yield from self._get(f"{self._path(environment, org, project)}/retention")
+        return read(answer, Retention)
+
+    @operation
+    def preview_retention(
+        self,
+        environment: str | None = None,
+        *,
+        retention: Mapping[str, int | None] | None = None,
+        org: str | None = None,
+        project: str | None = None,
+    ) -> Plan[RetentionPreview]:
+        """What a sweep would take now, with the days in force or with others; nothing is changed."""
+        path = f"{self._path(environment, org, project)}/retention/preview"
+        answer = yield from self._post(path, given(retention=retention))
+        return read(answer, RetentionPreview)
 
     @operation
     def suspend(

@@ -12,7 +12,7 @@ from waypost.tenancy.model import Environment, EnvironmentStep, Phase, Posture, 
 
 _COLUMNS = """
 e.id, e.organization_id, e.project_id, e.slug, e.name, e.posture, e.backend, e.tenancy, e.database_cluster, e.status,
-e.status_reason, e.limits, e.created_by, e.created_at, e.updated_at, e.row_version
+e.status_reason, e.limits, e.created_by, e.created_at, e.updated_at, e.row_version, e.retention
 """
 _INSERT = """
 insert into control.environment (
@@ -41,8 +41,8 @@ order by e.id desc limit $3
 # Whoever changes the record holds this row until the commit.
 _LOCK = f"{_READ} for no key update"
 _UPDATE = f"""
-update control.environment e set slug = $3, name = $4, posture = $5, limits = $6, row_version = row_version + 1,
-    updated_at = now()
+update control.environment e set slug = $3, name = $4, posture = $5, limits = $6, retention = $7,
+    row_version = row_version + 1, updated_at = now()
 where e.id = $1 and e.row_version = $2 and e.deleted_at is null returning {_COLUMNS}
 """  # noqa: S608 - constants only
 _OF_PROJECT = f"""
@@ -143,13 +143,14 @@ async def lock_environment(connection: Connection, environment_id: UUID) -> Envi
 
 
 async def update_environment(connection: Connection, changed: Environment) -> Environment | None:
-    """Keep slug, name, posture and limits if the row is still of `changed.row_version`; as it is then, else None.
+    """Keep slug, name, posture, limits and retention if the row is still of `changed.row_version`; as it is then, or
+    None.
 
     Raises asyncpg's UniqueViolationError when the slug is in use.
     """
     c = changed
-    limits = msgspec.json.encode(c.limits).decode()
-    row = await connection.fetchrow(_UPDATE, c.id, c.row_version, c.slug, c.name, c.posture.value, limits)
+    limits, retention = (msgspec.json.encode(one).decode() for one in (c.limits, c.retention))
+    row = await connection.fetchrow(_UPDATE, c.id, c.row_version, c.slug, c.name, c.posture.value, limits, retention)
     return None if row is None else _environment(row)
 
 
@@ -230,7 +231,8 @@ async def change_status(
 
 def _environment(row: Any) -> Environment:
     fields = {name: row[name] for name in Environment.__struct_fields__}
-    fields["limits"] = msgspec.json.decode(fields["limits"], type=dict[str, int])
+    for name in ("limits", "retention"):
+        fields[name] = msgspec.json.decode(fields[name], type=dict[str, int])
     return Environment(**(fields | {"posture": Posture(fields["posture"]), "status": Status(fields["status"])}))
 
 

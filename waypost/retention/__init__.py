@@ -1,0 +1,1 @@
+"""How long an environment's things are kept (decision 20)."""
