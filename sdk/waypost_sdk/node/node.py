@@ -130,8 +130,8 @@ class Node:
             tags=self.tags,
             max_in_flight=self.max_in_flight,
         )
-        try:
         captures = any(function.capture_output for function in self._functions.values())
+        try:
             with watched_streams() if captures else contextlib.nullcontext():
                 await self._runtime.serve()
         finally:
