@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -175,10 +176,17 @@ def greeting(how: Verification, headers: Headers, body: bytes) -> tuple[str, byt
 def shown_headers(how: Verification, headers: Headers) -> dict[str, str]:
     """A request's headers with everything masked that could let somebody in."""
     proofs = signature_headers(how)
+    known = [(*_named(name), value) for name, value in headers.items()]
     return {
-        name: MASK if name in proofs or any(word in name for word in _SECRET_WORDS) else value.decode("latin-1")
-        for name, value in ((name.decode("latin-1"), value) for name, value in headers.items())
+        name: MASK if is_secret or name in proofs else value.decode("latin-1") for name, is_secret, value in known
     }
+
+
+@lru_cache(maxsize=4_096)
+def _named(name: bytes) -> tuple[str, bool]:
+    """A header's name as text, and whether it holds a credential, whatever the scheme."""
+    text = name.decode("latin-1")
+    return text, any(word in text for word in _SECRET_WORDS)
 
 
 def kept_headers(shown: Mapping[str, str]) -> dict[str, str]:
