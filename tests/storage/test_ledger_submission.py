@@ -36,6 +36,49 @@ async def test_answers_come_in_the_order_of_the_batch(ground: Ground, tenant: Te
     assert await ground.count("ready") == 4
 
 
+# Of a row of control.job; what all rows of a statement share travels in another way.
+FIELDS = (
+    "submitted_by",
+    "policy",
+    "payload",
+    "payload_object",
+    "concurrency_key",
+    "concurrency_limit",
+    "traceparent",
+    "trigger_id",
+)
+
+
+@pytest.mark.parametrize("order", [(0,), (0, 0), (1, 1), (0, 1), (1, 0), (0, 1, 0, 1), (1, 0, 0)])
+async def test_every_row_keeps_what_it_says_whatever_its_neighbours_say(
+    ground: Ground, tenant: Tenant, other_tenant: Tenant, order: tuple[int, ...]
+) -> None:
+    """Values that all rows share are sent once, nulls not at all: none may spill into a row that has none."""
+    full = {
+        "rank": 2,
+        "policy": '{"max_attempts": 7}',
+        "payload": b"sealed",
+        "concurrency_key": "line",
+        "concurrency_limit": 3,
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "trigger_id": new_id(),
+        "idempotency_scope": "hook",
+    }
+    batch = []
+    for number, kind in enumerate(order):
+        sender, more = (tenant, {"rank": 4}) if kind == 0 else (other_tenant, full)
+        one = await sender.submission(f"function.{kind}", idempotency_key=f"k{number}", **more)
+        batch.append(msgspec.structs.replace(one, submitted_by=f"key:{kind}"))
+    assert await ground.gateway.submit(batch) == [Accepted(one.id) for one in batch]
+    for one in batch:
+        row = await ground.admin.fetchrow("select * from control.job where id = $1", one.id)
+        assert (row["environment_id"], row["route"], row["rank"]) == (one.environment_id, one.route, one.rank)
+        assert [row[name] for name in FIELDS] == [getattr(one, name) for name in FIELDS]
+        key = await ground.admin.fetchrow("select * from control.idempotency where reference = $1", one.id)
+        kept = (key["environment_id"], key["scope"], key["key"], key["request_hash"])
+        assert kept == (one.environment_id, one.idempotency_scope, one.idempotency_key, one.request_hash)
+
+
 async def test_a_key_repeated_in_one_batch_makes_one_job(ground: Ground, tenant: Tenant) -> None:
     """The first one wins; the others are its repeats, or conflicts."""
     first, second, third = [await tenant.submission(idempotency_key="k") for _ in range(3)]

@@ -39,7 +39,7 @@ _COLUMNS = (
     "request_hash",
 )
 # Never null; where all rows of a statement have the same value, submit.sql takes it from one element.
-_SHARED = frozenset({"environment_id", "route", "rank", "submitted_by", "policy", "idempotency_scope"})
+_SHARED = frozenset({"environment_id", "route", "rank", "submitted_by", "idempotency_scope"})
 _READ = tuple((name, attrgetter(name)) for name in _COLUMNS)
 
 
