@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from storage.postgres.usage.verify import Compared, Difference, Verified
 
 DIFFERENT = 1  # exit code
+DEFAULT_HOURS = 22  # no environment can keep anything for less than a day
 CATCH_UP_SECONDS = 10.0
 
 
@@ -32,7 +33,7 @@ def _group() -> None:
 def verify(
     hours: Annotated[
         int, typer.Option(min=1, max=744, help="How far back; no further than payloads and events are kept.")
-    ] = 24,
+    ] = DEFAULT_HOURS,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
