@@ -1,6 +1,6 @@
 """Large objects of an environment: streamed up in parts, streamed down by range, presigned, listed.
 
-An upload holds at most two parts on disk (unlinked files) and a few hundred kilobytes in memory, however large it is.
+An upload holds at most four parts on disk (unlinked files) and a megabyte or two in memory, however large it is.
 Refuses nothing by itself: who may, and how much, was asked before.
 """
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import httpx
 
 PART_BYTES = 8 << 20
+PARTS_AT_ONCE = 3  # of one upload on their way to S3
 PIECE_BYTES = 256 << 10
 _PART = re.compile(r"<Part>(.*?)</Part>", re.DOTALL)
 _UPLOAD_ID = re.compile(r"<UploadId>([^<]+)</UploadId>")
@@ -204,64 +205,70 @@ class ArtifactObjects:
 
 
 class Writer:
-    """One object being written. Parts go out one behind the other while the next is gathered."""
+    """One object being written: parts go out, a few at once, while the next is gathered."""
 
     def __init__(self, objects: ArtifactObjects, signer: Signer, path: str) -> None:
         self._objects, self._signer, self._path = objects, signer, path
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_close`
+        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever sends it, or `abort`
         self._held = 0  # bytes in `_file`
         self._upload_id: str | None = None
-        self._tags: list[str] = []
-        self._sending: asyncio.Task[None] | None = None
+        self._tags: dict[int, str] = {}
+        self._number = 0  # of parts begun
+        self._sending: set[asyncio.Task[None]] = set()
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Take a piece; waits while the part before the current one is still on its way."""
+        """Take a piece; waits while as many parts are on their way as may be. Raises what sending one raised."""
         self._file.write(data)
         self._held += len(data)
         if self._held >= PART_BYTES:
-            await self._send_part()
+            await self._begin_part()
 
     async def finish(self) -> None:
         """Return when the whole object is durable."""
-        if self._upload_id is None and self._sending is None:
-            self._file.seek(0)
-            _good(await self._objects.send(self._signer, "PUT", self._path, {}, self._file, self._held))
-        else:
-            if self._held:
-                await self._send_part()
-            await self._sent()
-            upload_id = self._upload_id or ""
-            await self._objects._complete(self._signer, self._path, upload_id, self._tags)  # noqa: SLF001 - its other half
-            self._upload_id = None
+        if self._number == 0:
+            with self._file as file:
+                file.seek(0)
+                _good(await self._objects.send(self._signer, "PUT", self._path, {}, file, self._held))
+            return
+        if self._held:
+            await self._begin_part()
+        await self._sent(0)
+        tags = [self._tags[number] for number in sorted(self._tags)]
+        await self._objects._complete(self._signer, self._path, self._upload_id or "", tags)  # noqa: SLF001 - its other half
+        self._upload_id = None
         self._file.close()
 
     async def abort(self) -> None:
         """Leave nothing behind, if S3 can be reached; else the sweeper removes it."""
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+        for task in self._sending:
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         self._file.close()
         if self._upload_id is not None:
             await self._objects._abort(self._signer, self._path, self._upload_id)  # noqa: SLF001 - its other half
 
-    async def _send_part(self) -> None:
-        await self._sent()
+    async def _begin_part(self) -> None:
+        await self._sent(PARTS_AT_ONCE - 1)
         if self._upload_id is None:
             self._upload_id = await self._objects._begin(self._signer, self._path)  # noqa: SLF001 - its other half
         file, length = self._file, self._held
         self._file, self._held = tempfile.TemporaryFile(), 0  # noqa: SIM115 - closed by whoever sends it
-        self._sending = asyncio.create_task(self._send(file, length))
+        self._number += 1
+        self._sending.add(asyncio.create_task(self._send(self._number, file, length)))
 
-    async def _send(self, file: IO[bytes], length: int) -> None:
-        query = {"partNumber": str(len(self._tags) + 1), "uploadId": self._upload_id or ""}
+    async def _send(self, number: int, file: IO[bytes], length: int) -> None:
+        query = {"partNumber": str(number), "uploadId": self._upload_id or ""}
         with file:
             file.seek(0)
             answer = _good(await self._objects.send(self._signer, "PUT", self._path, query, file, length))
-        self._tags.append(answer.headers.get("etag", ""))
+        self._tags[number] = answer.headers.get("etag", "")
 
-    async def _sent(self) -> None:
-        if self._sending is not None:
-            await self._sending
+    async def _sent(self, most: int) -> None:
+        """Return when at most so many parts are on their way; raises what one of them raised."""
+        while len(self._sending) > most:
+            done, self._sending = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
 
 
 def _parts(text: str) -> list[PartThere]:
