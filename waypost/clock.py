@@ -12,9 +12,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def monotonic() -> float:
-    """Seconds that only go forward, for time-outs and back-off in this process."""
-    return time.monotonic()
+monotonic = time.monotonic  # seconds that only go forward, for time-outs and back-off in this process
 
 
 def rfc3339(instant: datetime) -> str:
