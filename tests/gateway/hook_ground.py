@@ -31,12 +31,18 @@ class Hook:
         return f"{self.environment}/triggers/{self.id}"
 
     async def send(
-        self, body: bytes | dict[str, Any], *, query: str = "", headers: dict[str, Any] | None = None, **how: Any
+        self,
+        body: bytes | dict[str, Any],
+        *,
+        query: str = "",
+        headers: dict[str, Any] | None = None,
+        door: str = "",
+        **how: Any,
     ) -> httpx.Response:
-        """One signed request; `headers` win over the signed ones, and one of None is left out."""
+        """One signed request; `headers` win over the signed ones, and one of None is left out. `door`: another gateway."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         made = {"content-type": "application/json", **signed(self.scheme, self.secret, raw, **how)} | (headers or {})
-        url = f"{self.client.base_url}/hooks/{self.id}{query}".replace("//hooks", "/hooks")
+        url = f"{door or str(self.client.base_url).rstrip('/')}/hooks/{self.id}{query}"
         async with httpx.AsyncClient(timeout=30) as sender:
             return await sender.post(url, content=raw, headers={k: v for k, v in made.items() if v is not None})
 

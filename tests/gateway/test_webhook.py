@@ -11,6 +11,7 @@ import asyncpg
 import httpx
 import pytest
 
+from gateway.hooks.registry import CACHE_SECONDS
 from tests.gateway.hook_ground import Hook, make_hook
 from waypost.trigger.model import MAX_BODY_BYTES
 
@@ -347,6 +348,41 @@ async def test_a_secret_is_kept_sealed_and_shown_once(hook: Hook, platform: Any)
     assert len(rows) == 1
     assert hook.secret.encode() not in bytes(rows[0]["sealed"])
     assert allowed is False
+
+
+async def test_every_gateway_hears_of_a_change_at_once(hook: Hook, own_gateway: Any) -> None:
+    """Another one has the trigger in its cache for five seconds; it is told when that is rotated, paused or gone."""
+    assert (await hook.send({}, door=own_gateway.url)).status_code == 202
+    old = hook.secret
+    hook.secret = (await hook.client.post(f"{hook.path}/rotate-secret", json={"overlap_seconds": 0})).json()["secret"]
+    await _answers(hook, own_gateway.url, 202)
+    hook.secret, new = old, hook.secret
+    assert (await hook.send({}, door=own_gateway.url)).status_code == 401
+    hook.secret = new
+    await hook.client.post(f"{hook.path}/pause")
+    await _answers(hook, own_gateway.url, 409)
+    await hook.client.delete(hook.path)
+    await _answers(hook, own_gateway.url, 404)
+
+
+async def _answers(hook: Hook, door: str, status: int, seconds: float = CACHE_SECONDS / 2) -> None:
+    """Return when the door answers so; raises when that takes as long as forgetting by itself could."""
+    async with asyncio.timeout(seconds):
+        while (await hook.send({}, door=door)).status_code != status:  # noqa: ASYNC110 (what is waited for is an answer)
+            await asyncio.sleep(0.02)
+
+
+async def test_a_suspended_environment_takes_no_webhook(client: httpx.AsyncClient, environment: Any) -> None:
+    """409, and the firing says why; when it is resumed the door is open again."""
+    hook = await make_hook(client, environment.path)
+    assert (await hook.send({})).status_code == 202
+    assert (await client.post(f"{environment.path}/suspend")).status_code == 202
+    await _answers(hook, "", 409)
+    assert (await hook.firings(1, outcome="refused"))[0]["detail"].startswith("environment_not_ready")
+    while (await client.get(environment.path)).json()["status"] != "suspended":  # noqa: ASYNC110 (polled by contract)
+        await asyncio.sleep(0.05)
+    assert (await client.post(f"{environment.path}/resume")).status_code == 202
+    await _answers(hook, "", 202, seconds=20)
 
 
 async def test_a_paused_trigger_takes_nothing_until_it_is_resumed(hook: Hook) -> None:
