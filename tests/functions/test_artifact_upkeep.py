@@ -21,7 +21,7 @@ from storage.objects.store import ObjectStore
 from storage.postgres.artifact import change, garbage
 from storage.postgres.artifact.row import read_artifact
 from storage.postgres.platform.job import PlatformJob
-from tests.gateway.artifact_ground import presigned, settled, tar_of, uploaded
+from tests.gateway.artifact_ground import presigned, put, settled, tar_of, uploaded
 from tests.gateway.conftest import environ_of
 from tests.waypost.test_artifact_rules import bundle_files
 from waypost import clock
@@ -255,3 +255,39 @@ async def test_each_bucket_is_looked_at_by_one_worker(ports: EnvironmentPorts, g
 
     taken = [one for some in await asyncio.gather(take(), take(), take()) for one in some]
     assert taken.count(UUID(ground.id)) == 1
+
+
+async def test_nothing_of_artifacts_outlives_their_environment(
+    ports: EnvironmentPorts, make_environment: Any, client: httpx.AsyncClient
+) -> None:
+    """Rows, objects, parts of an upload that is not complete, and what comes while the environment goes."""
+    own = await make_environment()
+    environment_id = UUID(own.id)
+    made = await uploaded(client, own.path, secrets.token_bytes(1_000))
+    begun = await presigned(client, own.path, secrets.token_bytes(9 << 20))
+    parts = await client.post(f"{own.path}/artifacts/{begun['id']}/parts", json={"numbers": [1]})
+    assert (await put(parts.json()["parts"][0]["url"], secrets.token_bytes(8 << 20))).status_code == 200
+    async with ports.database.unit() as connection:
+        artifact = await read_artifact(connection, environment_id, UUID(made["id"]))
+    assert artifact is not None
+    assert (await client.delete(own.path)).status_code == 202
+    late = msgspec.structs.replace(artifact, id=new_id(), object=new_id(), sha256=bytes(32))
+    with pytest.raises(WaypostError, match="environment_not_ready"):
+        async with ports.database.unit() as connection:
+            await change.keep(connection, late, 3600)
+    until = asyncio.get_running_loop().time() + 30
+    while left := await remains_of_artifacts(ports, environment_id):
+        assert asyncio.get_running_loop().time() < until, left
+        await asyncio.sleep(0.1)
+
+
+async def remains_of_artifacts(ports: EnvironmentPorts, environment_id: UUID) -> list[str]:
+    """What is left of an environment's artifacts: tables with rows, the bucket."""
+    tables = ("artifact", "artifact_blob", "artifact_reference", "artifact_garbage", "artifact_audit")
+    counted = " union all ".join(
+        f"select '{table}' as name from control.{table} where environment_id = $1"  # noqa: S608 - names from above
+        for table in tables
+    )
+    async with ports.database.unit() as connection:
+        found = [row["name"] for row in await connection.fetch(counted, environment_id)]
+    return found + (["bucket"] if environment_id in await ports.objects.environments_with_buckets() else [])
