@@ -39,7 +39,7 @@ class Hook:
         door: str = "",
         **how: Any,
     ) -> httpx.Response:
-        """One signed request; `headers` win over the signed ones, and one of None is left out. `door`: another gateway."""
+        """One signed request; `headers` win over the signed ones, one of None is left out. `door`: another gateway."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         made = {"content-type": "application/json", **signed(self.scheme, self.secret, raw, **how)} | (headers or {})
         url = f"{door or str(self.client.base_url).rstrip('/')}/hooks/{self.id}{query}"
