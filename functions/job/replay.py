@@ -6,6 +6,7 @@ room in the environment's queue by coming again. Refuses: to give up a whole rep
 with the reason.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
@@ -34,7 +35,7 @@ from waypost.job.record import JobRecord
 from waypost.job.replay import BulkReplay, ReplayState, Skip, overrides_place, respecified
 from waypost.job.specification import Overrides, parse_overrides, policy_text
 from waypost.limit.decision import in_force, payload_over_limit, require_room
-from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, WAITING_JOBS, Limits
+from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, SUBMISSIONS, WAITING_JOBS, Limits
 from waypost.secret import DataKey, SealError
 from waypost.tenancy.model import Environment, Status
 
@@ -112,6 +113,7 @@ async def _one_batch(environment_id: UUID, replay_id: UUID, overrides: Overrides
             return False
         await rows.advance_replay(connection, found, len(batch.submissions), batch.skips)
     await _tell(batch.submissions, ports)
+    await asyncio.sleep(len(batch.submissions) / limits[SUBMISSIONS])  # its rate holds for replays, too
     return True
 
 

@@ -51,7 +51,6 @@ from waypost.artifact.model import (
     MAX_REQUEST_BYTES,
     MAX_UPLOAD_BYTES,
     PART_BYTES,
-    RETENTION_DAYS,
     UPLOAD_SECONDS,
     URL_SECONDS,
     Artifact,
@@ -61,8 +60,8 @@ from waypost.artifact.model import (
 from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 from waypost.limit.model import STORED_BYTES
+from waypost.retention.model import ARTIFACTS
 
-KEEP_SECONDS = RETENTION_DAYS * 86_400.0
 MAX_PARTS = 1_000  # addresses in one answer
 
 
@@ -173,12 +172,17 @@ def _artifact_of(call: Call, form: Form, content: _Received, own: UUID) -> Artif
     )  # fmt: skip
 
 
+def _keep_seconds(call: Call) -> float:
+    """How long the environment keeps artifacts, from now on."""
+    return call.services.retention_of(call.environment)[ARTIFACTS] * 86_400.0
+
+
 async def _keep(call: Call, new: Artifact) -> tuple[Answer, bool]:
     """The answer, and whether the object that was written is what the artifact has now."""
     kept: list[bool] = []
 
     async def work(connection: Connection) -> Answer:
-        found, is_new = await change.keep(connection, new, KEEP_SECONDS)
+        found, is_new = await change.keep(connection, new, _keep_seconds(call))
         if is_new:
             await insert_platform_job(connection, new_id(), INGEST, found.environment_id, found.id)
             await _record(connection, call, "artifact.create", found)
@@ -324,7 +328,7 @@ async def complete(call: Call) -> Answer:
 
     async def work(connection: Connection) -> Answer:
         artifact = await _uploading(connection, call)
-        found = await change.mark_received(connection, artifact.environment_id, artifact.id, KEEP_SECONDS)
+        found = await change.mark_received(connection, artifact.environment_id, artifact.id, _keep_seconds(call))
         if found is None:
             raise errors.not_found("upload")
         await insert_platform_job(connection, new_id(), INGEST, found.environment_id, found.id)

@@ -15,7 +15,6 @@ MAX_NAME_CHARACTERS = 255
 PART_BYTES = 8 << 20  # of an upload in parts; S3 takes at most 10,000 of at least 5 MiB
 UPLOAD_SECONDS = 86_400  # an upload that is not completed by then is given up
 URL_SECONDS = 3_600  # how long a presigned address works
-RETENTION_DAYS = 30  # decision 20
 INGEST = "artifact.ingest"  # the platform job
 REFERENCE_FIELD = "$artifact"  # of a payload that is an artifact: {"$artifact": "<id>"}
 
