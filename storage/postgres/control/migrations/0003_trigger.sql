@@ -53,7 +53,7 @@ create table control.schedule (
     environment_id uuid not null,
     next_at timestamptz, -- null: never again, or paused. With jitter later than it is due
     last_due_at timestamptz not null -- up to and with this due time everything is decided
-);
+) with (autovacuum_vacuum_threshold = 10000, autovacuum_vacuum_scale_factor = 0, autovacuum_analyze_threshold = 2000000000);
 create index schedule_next on control.schedule (next_at) where next_at is not null;
 create index schedule_environment on control.schedule (environment_id);
 
