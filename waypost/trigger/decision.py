@@ -177,9 +177,7 @@ def shown_headers(how: Verification, headers: Headers) -> dict[str, str]:
     """A request's headers with everything masked that could let somebody in."""
     proofs = signature_headers(how)
     known = [(*_named(name), value) for name, value in headers.items()]
-    return {
-        name: MASK if is_secret or name in proofs else value.decode("latin-1") for name, is_secret, value in known
-    }
+    return {name: MASK if is_secret or name in proofs else value.decode("latin-1") for name, is_secret, value in known}
 
 
 @lru_cache(maxsize=4_096)
