@@ -4,7 +4,6 @@ The hot path writes nothing for it. Jobs are followed by the transactions that e
 of their own. A tick is cheap while nothing happens: it reads, and writes only its place now and then.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,7 +11,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from jobs.follower import Marks
 from storage.postgres.database import Connection, Database
+from storage.postgres.follower import Standing, hold_standing, move_on, read_standing
 from storage.postgres.ledger.record import read_jobs
 from storage.postgres.subscription import fan_out as rows
 from storage.postgres.subscription.delivery import NewDelivery, insert_deliveries
@@ -29,34 +30,10 @@ BUSY_SECONDS = 0.0
 TICK_SECONDS = 0.15
 QUIET_SECONDS = 1.0  # nobody subscribes to anything
 MOVE_EVERY = timedelta(seconds=10)  # the place is written when nothing happens, too
-FAR_BACK = timedelta(minutes=2)  # no transaction of the ledger lasts so long
-CLOCK_SLACK = timedelta(seconds=2)  # a row's instant may lie a little before its transaction's number
-MARKS = 600
 
 _error = msgspec.json.Decoder(JobError)
 _encode = msgspec.json.Encoder().encode
 _log = structlog.get_logger("jobs.fan_out")
-
-
-class Marks:
-    """Transaction numbers at instants that are past, so that what a number's rows begin with is found closely.
-
-    A transaction from `high` on began after the instant at which `high` was the next number. So a look costs what
-    ended lately, not what ended in the last two minutes.
-    """
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[int, datetime]] = deque(maxlen=MARKS)
-
-    def note(self, standing: rows.Standing) -> None:
-        if self._marks and standing.now < self._marks[-1][1]:
-            self._marks.clear()  # the clock went back: nothing that is known of it holds
-        self._marks.append((standing.high, standing.now))
-
-    def since(self, standing: rows.Standing) -> datetime:
-        """An instant before which no transaction from `standing.xact` on has written."""
-        before = [at for high, at in self._marks if high <= standing.xact]
-        return before[-1] - CLOCK_SLACK if before else standing.at - FAR_BACK
 
 
 class FanOut:
@@ -69,7 +46,7 @@ class FanOut:
     async def tick(self) -> float:
         """Queue what is due to whom; answers in how many seconds it is wanted again."""
         async with self._database.unit() as connection:
-            standing = await rows.read_standing(connection)
+            standing = await read_standing(connection, rows.NAME)
             if standing is None:
                 return QUIET_SECONDS
             self._marks.note(standing)
@@ -80,9 +57,10 @@ class FanOut:
         return BUSY_SECONDS if await self._follow() else idle
 
     async def _anything(
-        self, connection: Connection, standing: rows.Standing, subscribed: Sequence[rows.Subscribed]
+        self, connection: Connection, standing: Standing, subscribed: Sequence[rows.Subscribed]
     ) -> bool:
-        if standing.now - standing.at >= MOVE_EVERY or await rows.others_wait(connection):
+        behind = standing.low > standing.xact and standing.now - standing.at >= MOVE_EVERY
+        if behind or await rows.others_wait(connection):
             return True
         environments = sorted({one.environment_id for one in subscribed})
         since = self._marks.since(standing)
@@ -91,7 +69,7 @@ class FanOut:
     async def _follow(self) -> bool:
         """One batch in one transaction; True when there may be more."""
         async with self._database.unit() as connection:
-            standing = await rows.read_standing(connection, hold=True)
+            standing = await hold_standing(connection, rows.NAME)
             if standing is None:
                 return False  # another worker is at it
             audience = _by_environment(await rows.read_subscribed(connection))
@@ -103,7 +81,8 @@ class FanOut:
             await self._others(others, audience, new)
             count = await insert_deliveries(connection, new)
             full = len(ended) >= rows.BATCH
-            await rows.move_on(connection, ended[-1].xact + 1 if full else standing.low)
+            followed = ended[-1].xact + 1 if full else standing.low
+            await move_on(connection, rows.NAME, followed, self._marks.following(standing, followed))
         if count:
             self._queued()
         return full or len(others) >= rows.BATCH

@@ -5,39 +5,19 @@ and each is added once its transaction is over. Once an hour the platform job `u
 """
 
 import asyncio
-from collections import deque
-from datetime import datetime, timedelta
 
+from jobs.follower import Marks
 from storage.postgres.database import Database
-from storage.postgres.subscription.fan_out import Standing
+from storage.postgres.follower import hold_standing
 from storage.postgres.usage import roll_up as rows
 from waypost.clock import monotonic
 from waypost.telemetry.log import get_logger
+from waypost.usage.model import ROLL_UP
 
 TICK_SECONDS = 10.0
 LOOK_SECONDS = 0.05
-CLOCK_SLACK = timedelta(seconds=5)  # a transaction may have begun, or waited for a lock, before it got its number
-MARKS = 600
 
 _log = get_logger("jobs.usage")
-
-
-class Marks:
-    """Transaction numbers at instants that are past: a transaction from `high` on has written nothing before the
-    instant at which `high` was the next number. However long one lasts, nothing is looked for too late."""
-
-    def __init__(self) -> None:
-        self._marks: deque[tuple[int, datetime]] = deque(maxlen=MARKS)
-
-    def note(self, standing: Standing) -> None:
-        if self._marks and standing.now < self._marks[-1][1]:
-            self._marks.clear()  # the clock went back: nothing that is known of it holds
-        self._marks.append((standing.high, standing.now))
-
-    def began(self, xact: int) -> datetime | None:
-        """An instant before which no transaction from `xact` on has written, the latest that is known."""
-        known = [at for high, at in self._marks if high <= xact]
-        return known[-1] - CLOCK_SLACK if known else None
 
 
 async def catch_up(database: Database, seconds: float) -> bool:
@@ -74,10 +54,9 @@ class UsageFollower:
     async def follow(self) -> int | None:
         """Add every fact whose transaction is over, in one transaction; how many, None when another is at it."""
         async with self._database.unit() as connection:
-            standing = await rows.hold_standing(connection)
+            standing = await hold_standing(connection, ROLL_UP)
             if standing is None:
                 return None
             self._marks.note(standing)
-            since = self._marks.began(standing.xact) or standing.at
-            following = self._marks.began(standing.low) or since
+            since, following = self._marks.since(standing), self._marks.following(standing, standing.low)
             return await rows.add_facts(connection, standing, since, following)

@@ -298,6 +298,26 @@ async def test_five_days_of_failing_disable_and_a_success_begins_anew(deliveries
     assert await deliveries.claim() == []
 
 
+async def test_nothing_goes_out_of_an_environment_that_is_going(deliveries: DeliveryGround) -> None:
+    """From the request of its deletion on: what waits is not sent, what ends makes no delivery; never unsigned."""
+    subscription = await deliveries.subscribe("http://a/")
+    (delivery,) = await deliveries.queue(subscription)
+    (claimed,) = await deliveries.claim(seconds=0.0)
+    outcome = await deliveries.ways.deliver(msgspec.structs.replace(claimed, secrets=()))
+    assert (outcome.status, outcome.error) == (None, "unreadable")
+    follower = FanOut(deliveries.database, OpenKeys(), lambda: None)  # type: ignore[arg-type]
+    await follower.tick()
+    await deliveries.ground.admin.execute(
+        "update control.environment set status = 'deleting' where id = $1", deliveries.tenant.id
+    )
+    session = await deliveries.ground.session()
+    await deliveries.tenant.submit()
+    await deliveries.ground.relay.settle_end(session, [done(one) for one in await deliveries.tenant.claim(session)])
+    await follower.tick()
+    assert await deliveries.claim() == []
+    assert await deliveries.ground.count("delivery") == 1
+
+
 # --- who gets what ----------------------------------------------------------------------------------------------------
 
 
@@ -358,3 +378,29 @@ async def test_a_broken_connection_is_tried_again_at_its_time(deliveries: Delive
     assert attempt["status"] is None
     assert attempt["error"] in ("bad_answer", "connection_lost")
     assert 4 <= (await deliveries.come(delivery)).total_seconds() <= 5.5
+
+
+async def test_a_long_transaction_is_followed_by_a_worker_that_has_just_begun(deliveries: DeliveryGround) -> None:
+    """Minutes long: others moved on as far as they could meanwhile, and remember what the new one cannot know."""
+    await deliveries.subscribe("http://a/", "job.*")
+    await deliveries.ground.admin.execute("update control.follower set at = now() - interval '4 minutes'")
+    await deliveries.ground.admin.execute("update control.subscription set created_at = now() - interval '4 minutes'")
+    session = await deliveries.ground.session()
+    await deliveries.tenant.submit(2)
+    late, soon = await deliveries.tenant.claim(session, 2)
+    async with deliveries.ground.admin.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(
+            "insert into control.job_end (job_id, environment_id, route, state, number, finished_at)"
+            " select id, environment_id, route, 1, 1, now() - interval '3 minutes' from control.job where id = $1",
+            late.job_id,
+        )
+        await deliveries.ground.relay.settle_end(session, [done(soon, End.FAILED)])
+        follower = FanOut(deliveries.database, OpenKeys(), lambda: None)  # type: ignore[arg-type]
+        for _ in range(3):
+            await follower.tick()
+        await transaction.commit()
+    await FanOut(deliveries.database, OpenKeys(), lambda: None).tick()  # type: ignore[arg-type]
+    rows = await deliveries.ground.admin.fetch("select event_id from control.delivery")
+    assert {row["event_id"] for row in rows} == {late.job_id, soon.job_id}

@@ -12,10 +12,12 @@ import pytest
 
 from infra.local.admin.usage import sentence
 from jobs.usage import UsageFollower
+from storage.postgres.follower import hold_standing
 from storage.postgres.usage import roll_up as rows
 from storage.postgres.usage.verify import Verified, verify
 from tests.storage.ledger_ground import Ground, Tenant, again, done
 from waypost.job.model import End
+from waypost.usage.model import ROLL_UP
 
 
 class Usage:
@@ -194,7 +196,7 @@ async def test_the_usage_of_an_environment_that_goes_is_closed_at_once(
 async def test_closing_waits_a_second_at_most_for_who_adds(usage: Usage, tenant: Tenant) -> None:
     """Somebody who adds a long backlog: the deletion is told to come again."""
     async with usage.ground.databases["worker"].unit() as adding:
-        assert await rows.hold_standing(adding) is not None
+        assert await hold_standing(adding, ROLL_UP) is not None
         with pytest.raises(rows.BusyError):
             async with asyncio.timeout(3), usage.ground.databases["worker"].unit() as connection:
                 await rows.close_environment(connection, tenant.id)
@@ -217,7 +219,7 @@ async def test_two_followers_take_turns(usage: Usage, tenant: Tenant) -> None:
     """While one adds, another does nothing; nothing is added twice."""
     await usage.tell(tenant.id, "m", "5", "one")
     async with usage.ground.databases["worker"].unit() as connection:
-        standing = await rows.hold_standing(connection)
+        standing = await hold_standing(connection, ROLL_UP)
         assert standing is not None
         assert await usage.follower.follow() is None
     assert await usage.follower.follow() == 1

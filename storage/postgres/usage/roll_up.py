@@ -1,8 +1,7 @@
 """Adding up facts by hour and day: of whole transactions, each exactly once (decision 31).
 
-`control.follower` is how far was added; whoever holds its row until the commit goes on from there. The sums and how far
-they go are one transaction, so a crash loses and doubles nothing. Refuses: to count what a transaction in progress
-might still add to; `pg_snapshot_xmin` is the bound.
+The sums and how far they go (storage.postgres.follower) are one transaction, so a crash loses and doubles nothing.
+Refuses: to count what a transaction in progress might still add to.
 """
 
 from datetime import datetime
@@ -11,25 +10,14 @@ from uuid import UUID
 import asyncpg
 
 from storage.postgres.database import Connection
+from storage.postgres.follower import Standing, hold_standing, move_on
 from storage.postgres.sql import load
-from storage.postgres.subscription.fan_out import Standing
 from waypost.usage.model import BYTES_HELD, HOURS_KEPT, KEPT, OWN_KEPT, OWN_SOURCE, ROLL_UP
 
-_STANDING = """
-select f.xact::text as xact, f.at, pg_snapshot_xmin(s.snapshot)::text as low,
-    pg_snapshot_xmax(s.snapshot)::text as high, clock_timestamp() as now
-from control.follower f, (select pg_current_snapshot() as snapshot) s where f.name = $1
-"""
-_HELD = f"{_STANDING} for update of f"
 # Plans that cannot flip: time by its BRIN index, jobs by their primary key (decision 12).
 _PINNED = """
 set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off;
 set local plan_cache_mode = force_generic_plan
-"""
-# Never back: its row may have been read before another follower's commit.
-# `at`: nothing of transactions from `xact` on is older.
-_MOVE = """
-update control.follower set xact = $2::text::xid8, at = $3 where name = $1 and xact < $2::text::xid8
 """
 _REACHED = "select xact >= $2::text::xid8 from control.follower where name = $1"
 _OPEN = "select usage_closed_at is null from control.environment where id = $1"
@@ -76,17 +64,11 @@ def facts() -> str:
     return "\nunion all\n".join(f"({load('storage.postgres.usage', name)})" for name in FACTS)
 
 
-async def hold_standing(connection: Connection, *, wait: bool = False) -> Standing | None:
-    """How far was added, held until the commit; None when another holds it, unless that is to be waited for."""
-    row = await connection.fetchrow(_HELD if wait else f"{_HELD} skip locked", ROLL_UP)
-    return None if row is None else Standing(int(row["xact"]), row["at"], int(row["low"]), int(row["high"]), row["now"])
-
-
 async def add_facts(connection: Connection, standing: Standing, since: datetime, following: datetime) -> int:
     """Add what transactions from `standing.xact` to before `standing.low` wrote, none of it before `since`, and move
     on; those from `standing.low` on have written nothing before `following`. Answers how many facts that were."""
     added = await _add(connection, str(standing.xact), str(standing.low), since, None)
-    await connection.execute(_MOVE, ROLL_UP, str(standing.low), following)
+    await move_on(connection, ROLL_UP, standing.low, following)
     return added
 
 
@@ -98,7 +80,7 @@ async def close_environment(connection: Connection, environment_id: UUID) -> boo
     """
     await connection.execute(_PATIENCE)
     try:
-        standing = await hold_standing(connection, wait=True)
+        standing = await hold_standing(connection, ROLL_UP, wait=True)
     except asyncpg.LockNotAvailableError:
         raise BusyError from None
     if standing is None:
