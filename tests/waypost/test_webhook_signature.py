@@ -228,6 +228,25 @@ def test_a_truncated_signature_is_wrong(scheme: Scheme) -> None:
     assert one.verify({}, BODY, at) is WRONG
 
 
+_NAMES = [
+    b"webhook-id", b"webhook-timestamp", b"webhook-signature", b"x-hub-signature-256", b"stripe-signature",
+    b"x-slack-signature", b"x-slack-request-timestamp", b"x-signature", b"authorization",
+]  # fmt: skip
+_VALUE = st.binary(max_size=40) | st.sampled_from(
+    [b"v1,", b"v1a,", b"v1, v1a, ,", b"sha256=", b"t=1,v1=", b"t=,v1=,", b"v0=", b"Bearer ", b"1000", b"\xff" * 64]
+)
+
+
+@given(st.sampled_from(list(Scheme)), st.dictionaries(st.sampled_from(_NAMES), _VALUE), st.binary(max_size=20))
+def test_whatever_is_sent_is_judged(scheme: Scheme, sent_headers: dict[bytes, bytes], body: bytes) -> None:
+    """Any bytes in any header: wrong, and never an error that would tell something."""
+    _, public = ed25519()
+    keys = {"public_keys": (public,)} if scheme is Scheme.STANDARD else {}
+    header = {"header": "X-Signature"} if scheme is Scheme.HMAC else {}
+    one = verifier(scheme, make_secret(scheme, b"s" * 32), **keys, **header)
+    assert one.verify(sent_headers, body, instant(1_000)) is WRONG
+
+
 @pytest.mark.parametrize("scheme", list(Scheme))
 def test_two_secrets_are_valid_while_rotating_and_no_third(scheme: Scheme) -> None:
     """Either of those that are valid; a verifier without any takes nothing."""
