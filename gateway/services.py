@@ -74,7 +74,9 @@ class Services:
         self.objects = ObjectStore(settings.s3_endpoint, self.environment_keys)
         self.ledger = Ledger(database)
         self.committer = GroupCommitter(self.ledger, valkey)
-        self.artifacts = ArtifactObjects(settings.s3_endpoint, self.environment_keys, self.objects)
+        self.artifacts = ArtifactObjects(
+            settings.s3_endpoint, self.environment_keys, self.objects, settings.s3_public_endpoint
+        )
         self.keys = Keys(database)
         self.node_tokens = NodeTokens(database)
         self.denials = Denials(database)

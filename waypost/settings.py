@@ -119,6 +119,7 @@ SETTINGS: dict[str, Setting] = {
     "provisioner_database_url": Setting(_postgres, "PostgreSQL as waypost_provisioner", secret=True),
     "valkey_url": Setting(_url("valkey", "redis", "unix"), "Valkey", secret=True),
     "s3_endpoint": Setting(_http, "S3 endpoint, without a path"),
+    "s3_public_endpoint": Setting(_http, "S3 endpoint as callers reach it, for presigned addresses; else the same", ""),
     "s3_access_key": Setting(_text, "S3 key that may make buckets and users"),
     "s3_secret_key": Setting(_secret, "its secret", secret=True),
     "kek_file": Setting(_path, "file (0600) with the key-encryption keys, 32 bytes in base64url, one a line", ""),
@@ -197,6 +198,7 @@ class GatewaySettings(ProcessSettings, frozen=True, kw_only=True):
     artifact_days: int
     audit_days: int
     usage_seconds: float = 10.0
+    s3_public_endpoint: str | None = None
     limits: dict[str, int] | None = None
 
 

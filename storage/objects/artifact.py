@@ -49,8 +49,11 @@ class PartThere(msgspec.Struct, frozen=True):
 class ArtifactObjects:
     """All environments' buckets as one process uses them for artifacts."""
 
-    def __init__(self, endpoint: str, keys: EnvironmentKeys, store: ObjectStore) -> None:
+    def __init__(
+        self, endpoint: str, keys: EnvironmentKeys, store: ObjectStore, public_endpoint: str | None = None
+    ) -> None:
         self._endpoint, self._keys, self._store = endpoint, keys, store
+        self._public_endpoint = public_endpoint or endpoint  # of presigned addresses
         self._client: httpx.AsyncClient | None = None
 
     async def close(self) -> None:
@@ -96,7 +99,7 @@ class ArtifactObjects:
     ) -> str:
         """An address to PUT the object to, or a part of it."""
         query = {} if upload_id is None else {"partNumber": str(number), "uploadId": upload_id}
-        signer = await self.signer(environment_id)
+        signer = await self.signer(environment_id, self._public_endpoint)
         return signer.presigned("PUT", f"/{bucket_name(environment_id)}/{key}", query, seconds)
 
     # --- down ---------------------------------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ class ArtifactObjects:
             "response-content-disposition": disposition,
             "response-content-type": "application/octet-stream",
         }
-        signer = await self.signer(environment_id)
+        signer = await self.signer(environment_id, self._public_endpoint)
         return signer.presigned("GET", f"/{bucket_name(environment_id)}/{key}", query, seconds)
 
     async def stream(
@@ -151,12 +154,13 @@ class ArtifactObjects:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    async def signer(self, environment_id: UUID) -> Signer:
+    async def signer(self, environment_id: UUID, endpoint: str | None = None) -> Signer:
+        """What signs for an environment's key, at our own endpoint unless another is given; raises 404."""
         kept = await self._keys.get_secret(environment_id, S3_CREDENTIALS)
         if kept is None:
             raise not_found("environment")
         credentials = msgspec.json.decode(kept, type=S3Credentials)
-        return Signer(self._endpoint, REGION, credentials.access_key, credentials.secret_key)
+        return Signer(endpoint or self._endpoint, REGION, credentials.access_key, credentials.secret_key)
 
     async def send(
         self, signer: Signer, method: str, path: str, query: dict[str, str], content: "IO[bytes] | bytes", length: int

@@ -590,3 +590,16 @@ async def test_a_nodes_token_puts_and_gets_artifacts_of_its_environment_only(
         while (await upload(bare, own, data)).status_code != 401:
             assert asyncio.get_running_loop().time() < until
             await asyncio.sleep(0.1)
+
+
+async def test_presigned_addresses_are_where_callers_reach_the_object_store(
+    make_gateway: Any, path: str, platform: Any
+) -> None:
+    """Under another name than the one that the gateway uses itself, and signed for it."""
+    port = platform.process("objects")["address"].rpartition(":")[2]
+    data = fresh()
+    async with make_gateway(s3_public_endpoint=f"http://localhost:{port}") as own:
+        made = await presigned(own.client, path, data)
+        assert made["upload"]["url"].startswith(f"http://localhost:{port}/wp-")
+        assert (await put(made["upload"]["url"], data)).status_code == 200
+        assert (await own.client.post(f"{path}/artifacts/{made['id']}/complete", json={})).status_code == 200
