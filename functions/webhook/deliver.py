@@ -49,6 +49,8 @@ def deliverer(keys: EnvironmentKeys, sender: Sender) -> Deliver:
 
 
 def _opened(claimed: Claimed, key: DataKey) -> tuple[bytes, list[str]]:
+    if not claimed.secrets:  # they went a moment ago, with the subscription or the environment: never unsigned
+        raise SealError("there is no secret")
     body = key.open(delivery_place(claimed.event_id), claimed.body)
     place = secret_place(claimed.subscription_id)
     return body, [key.open(place, sealed).decode() for sealed in claimed.secrets]

@@ -303,3 +303,33 @@ async def test_an_answer_is_kept_up_to_sixteen_kibibytes(client, environment, re
     assert attempt["response"]["body"] == "y" * 16_384
     assert attempt["response"]["truncated"]
     assert ["x-shard", "7"] in attempt["response"]["headers"]
+
+
+async def test_an_environment_that_goes_leaves_nothing(client, environment, receiver, platform) -> None:
+    """Subscriptions, secrets, deliveries, attempts and what waits in the queue are gone at the end of its deletion."""
+    import asyncpg
+
+    receiver.behave = answer(500)
+    made = await subscribe(client, environment.path, receiver.url)
+    await cancel_a_job(client, environment.path)
+    path = f"{environment.path}/subscriptions/{made['id']}/deliveries"
+    await settled(client, path, lambda items: items and items[0]["attempts"] == 1)
+    assert (await client.delete(environment.path)).status_code == 202
+    async with asyncio.timeout(30):
+        while (await client.get(environment.path)).status_code != 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    tables = (
+        "subscription",
+        "subscription_secret",
+        "delivery",
+        "delivery_queue",
+        "delivery_attempt",
+        "environment_event",
+    )
+    connection = await asyncpg.connect(platform.database_url("waypost_worker"))
+    try:
+        for table in tables:
+            text = f"select count(*) from control.{table} where environment_id = $1"  # noqa: S608 -- from above
+            assert await connection.fetchval(text, environment.id) == 0, table
+    finally:
+        await connection.close()

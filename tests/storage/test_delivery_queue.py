@@ -301,7 +301,7 @@ async def test_five_days_of_failing_disable_and_a_success_begins_anew(deliveries
 async def test_nothing_goes_out_of_an_environment_that_is_going(deliveries: DeliveryGround) -> None:
     """From the request of its deletion on: what waits is not sent, what ends makes no delivery; never unsigned."""
     subscription = await deliveries.subscribe("http://a/")
-    (delivery,) = await deliveries.queue(subscription)
+    await deliveries.queue(subscription)
     (claimed,) = await deliveries.claim(seconds=0.0)
     outcome = await deliveries.ways.deliver(msgspec.structs.replace(claimed, secrets=()))
     assert (outcome.status, outcome.error) == (None, "unreadable")

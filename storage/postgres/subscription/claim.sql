@@ -13,6 +13,7 @@ with recursive found as (
     select found.subscription_id, s.url, coalesce(b.room, case when s.failing_since is null then $3::int else 1 end) as room
     from found
     join control.subscription s on s.id = found.subscription_id and s.deleted_at is null and s.disabled_at is null
+    join control.environment n on n.id = s.environment_id and n.status not in ('deleting', 'deleted')
     left join lateral (
         select room from unnest($1::uuid[], $2::int[]) as u(id, room) where u.id = found.subscription_id
     ) b on true
