@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 import msgspec
 
@@ -18,6 +19,7 @@ from storage.postgres.database import Connection
 from storage.postgres.subscription import delivery as rows
 from waypost import errors
 from waypost.access.model import Permission
+from waypost.ids import parse_id
 from waypost.subscription.model import EVENTS, MAX_REPLAY, TEST_EVENT, DeliveryState
 
 PATH = ONE + "/deliveries"
@@ -50,6 +52,7 @@ class Replayed(msgspec.Struct, frozen=True):
         *PAGE,
         Parameter("state", f"One of {', '.join(_STATES)}.", repeatable=True),
         Parameter("event", "An event such as job.completed.", repeatable=True),
+        Parameter("event_id", "Of this event: the webhook-id, which for a job's event is the job's id."),
         Parameter("from", "Made at this instant or later (RFC 3339)."),
         Parameter("to", "Made before this instant (RFC 3339)."),
     ),
@@ -58,8 +61,8 @@ class Replayed(msgspec.Struct, frozen=True):
 async def read_deliveries(call: Call) -> Answer:
     subscription = await find_subscription(call)
     states, events = _known(call, "state", _STATES), _known(call, "event", (*EVENTS, TEST_EVENT))
-    since, until = instant(call.query, "from"), instant(call.query, "to")
-    page = page_of(call.query, "deliveries", subscription.id, states, events, since, until)
+    since, until, event_id = instant(call.query, "from"), instant(call.query, "to"), _event_id(call)
+    page = page_of(call.query, "deliveries", subscription.id, states, events, since, until, event_id)
     async with call.services.reading(call.environment) as connection:
         found = await rows.list_deliveries(
             connection,
@@ -69,6 +72,7 @@ async def read_deliveries(call: Call) -> Answer:
             events=events,
             since=since,
             until=until,
+            event_id=event_id,
             before=page.after,
             limit=page.limit + 1,
         )
@@ -82,6 +86,14 @@ def _known(call: Call, name: str, known: tuple[str, ...]) -> list[str]:
         text = f"{min(unknown)[:100]!r} is none of {', '.join(known)}."
         raise errors.invalid("invalid_parameter", text, f"/{name}")
     return given
+
+
+def _event_id(call: Call) -> UUID | None:
+    text = call.query.get("event_id", [""])[0]
+    found = parse_id(text) if text else None
+    if text and found is None:
+        raise errors.invalid("invalid_parameter", "event_id is an id, such as that of a job.", "/event_id")
+    return found
 
 
 @endpoint(

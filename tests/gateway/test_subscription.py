@@ -204,12 +204,15 @@ async def test_deliveries_are_searched_by_state_event_and_time(client, environme
     assert await count(state="failed") == 0
     assert await count(**{"from": datetime.now(UTC).isoformat()}) == 0
     assert await count(to=datetime.now(UTC).isoformat()) == 4
+    assert [await count(event_id=one["event_id"]) for one in every] == [1] * 4
+    assert await count(event_id=every[0]["event_id"], event="job.failed") == 0
+    assert await count(event_id=made["id"]) == 0
     page = (await client.get(path, params={"limit": 3})).json()
     rest = (await client.get(path, params={"limit": 3, "cursor": page["next_cursor"]})).json()
     assert [one["id"] for one in page["items"] + rest["items"]] == [one["id"] for one in every]
     other = await client.get(path, params={"limit": 3, "cursor": page["next_cursor"], "state": "failed"})
     assert other.json()["code"] == "invalid_cursor"
-    for wrong in ({"state": "lost"}, {"event": "job.started"}, {"from": "yesterday"}):
+    for wrong in ({"state": "lost"}, {"event": "job.started"}, {"from": "yesterday"}, {"event_id": "x"}):
         assert (await client.get(path, params=wrong)).status_code == 422
 
 

@@ -101,6 +101,8 @@ async def test_subscriptions_are_managed_from_the_command_line(waypost: Any, rec
     while not listed:  # until its end is written down
         listed = await waypost("subscriptions", "deliveries", made["id"], "--state", "delivered")
     assert [one["id"] for one in listed] == [sent["id"]]
+    assert await waypost("subscriptions", "deliveries", made["id"], "--event-id", sent["event_id"]) == listed
+    assert await waypost("subscriptions", "deliveries", made["id"], "--event-id", made["id"]) == []
     shown = await waypost("subscriptions", "delivery", made["id"], sent["id"])
     assert (shown["tries"][0]["status"], shown["request"]["body"]["type"]) == (200, "subscription.test")
     await waypost("subscriptions", "redeliver", made["id"], sent["id"])

@@ -82,12 +82,14 @@ class Subscriptions(Resource[M], Generic[M]):
         *,
         state: str | Sequence[str] = (),
         event: str | Sequence[str] = (),
+        event_id: str | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         limit: int | None = None,
     ) -> Stream[Delivery]:
-        """What was and will be delivered, newest first."""
+        """What was and will be delivered, newest first; `event_id` is a webhook-id, of a job's event the job's id."""
         query = [("state", one) for one in _words(state)] + [("event", one) for one in _words(event)]
+        query += given(event_id=event_id).items()
         query += [(name, at.isoformat()) for name, at in (("from", since), ("to", until)) if at is not None]
         return self._pages(self._one(subscription_id) + "/deliveries", Delivery, tuple(query), limit)
 

@@ -19,7 +19,8 @@ select {_COLUMNS}, null::bytea as body from control.delivery d
 where d.environment_id = $1 and d.subscription_id = $2 and ($3::uuid is null or d.id < $3)
     and ($4::text[] is null or d.state = any ($4)) and ($5::text[] is null or d.event = any ($5))
     and ($6::uuid is null or d.id >= $6) and ($7::uuid is null or d.id < $7)
-order by d.id desc limit $8
+    and ($8::uuid is null or d.event_id = $8)
+order by d.id desc limit $9
 """  # noqa: S608 - constants only
 _READ = f"""
 select {_COLUMNS}, d.body from control.delivery d where d.environment_id = $1 and d.subscription_id = $2 and d.id = $3
@@ -105,10 +106,11 @@ async def list_deliveries(
     events: Sequence[str] = (),
     since: datetime | None = None,
     until: datetime | None = None,
+    event_id: UUID | None = None,
     before: UUID | None,
     limit: int,
 ) -> list[Delivery]:
-    """Newest first, older than `before`, made from `since` to before `until`."""
+    """Newest first, older than `before`, made from `since` to before `until`, of one event."""
     rows = await connection.fetch(
         _LIST,
         environment_id,
@@ -118,6 +120,7 @@ async def list_deliveries(
         list(events) or None,
         None if since is None else first_id_at(since),
         None if until is None else first_id_at(until),
+        event_id,
         limit,
     )
     return [_delivery(row) for row in rows]
