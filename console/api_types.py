@@ -16,6 +16,7 @@ E = "/v1/orgs/{org}/projects/{project}/environments/{environment}"
 SCHEMA = CONSOLE / "src" / "api" / "schema.ts"
 _HEAD = "// Made by `make console-types` from the API's description: not to be edited.\n"
 _NAMED = re.compile(r'`\$\{E\}([^`]*)`|"(/v1/[^"]*)"')
+_WORDS = ("description", "summary", "x-permission")
 _REFERENCE = "#/components/schemas/"
 
 
@@ -35,7 +36,7 @@ def described(paths: set[str]) -> dict[str, Any]:
     from gateway.surface import ENDPOINTS
 
     whole = openapi.document(ENDPOINTS, "http://waypost.invalid")
-    kept = {path: operations for path, operations in whole["paths"].items() if path in paths}
+    kept = _bare({path: operations for path, operations in whole["paths"].items() if path in paths})
     schemas = whole["components"]["schemas"]
     names, left = set(), list(_references(kept))
     while left:
@@ -44,7 +45,19 @@ def described(paths: set[str]) -> dict[str, Any]:
             names.add(name)
             left += _references(schemas[name])
     components = {name: schemas[name] for name in sorted(names)}
-    return {**whole, "paths": kept, "components": {"schemas": components}}
+    return _bare({**whole, "paths": kept, "components": {"schemas": components}})
+
+
+def _bare(value: Any) -> Any:
+    """Without words, which are no types, and without refusals, which `Problem` reads: it changes when a shape does."""
+    if isinstance(value, list):
+        return [_bare(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {name: _bare(inner) for name, inner in value.items() if not (name in _WORDS and isinstance(inner, str))}
+    if isinstance(kept.get("responses"), dict):
+        kept["responses"] = {status: answer for status, answer in kept["responses"].items() if status < "3"}
+    return kept
 
 
 def _references(value: Any) -> Iterator[str]:

@@ -1,5 +1,6 @@
 /** Which address shows what. All pages but signing in need a credential; without one they lead there, and back. */
 import { createRootRoute, createRoute, createRouter, Outlet, redirect } from "@tanstack/react-router";
+import { AcceptInvitation } from "./account/invitation";
 import { SignIn } from "./account/sign_in";
 import { resume } from "./account/session";
 import { current } from "./api/credential";
@@ -12,9 +13,13 @@ import { Empty } from "./kit/panel";
 import { NodesPage } from "./node/list";
 import { NodePage } from "./node/page";
 import { OverviewPage } from "./overview/page";
+import { SettingsPage } from "./setting/page";
 import { Home } from "./shell/home";
 import { readSearch, textOf, writeSearch } from "./shell/search";
 import { Bare, Shell } from "./shell/shell";
+import { SubscriptionPage } from "./subscription/page";
+import { TriggersPage } from "./trigger/list";
+import { TriggerPage } from "./trigger/page";
 
 async function signedIn({ location }: { location: { href: string } }): Promise<void> {
   await resume();
@@ -35,6 +40,8 @@ const signIn = createRoute({
   component: SignIn,
   validateSearch: (search): { to?: string | undefined } => ({ to: ownAddress(search["to"]) }),
 });
+
+const accept = createRoute({ getParentRoute: () => root, path: "/invitations/accept", component: AcceptInvitation });
 
 const bare = createRoute({ getParentRoute: () => root, id: "bare", beforeLoad: signedIn, component: Bare });
 const home = createRoute({ getParentRoute: () => bare, path: "/", component: Home });
@@ -59,6 +66,17 @@ const functions = createRoute({ getParentRoute: () => environment, path: "functi
 const oneFunction = createRoute({ getParentRoute: () => environment, path: "functions/$function", component: FunctionPage });
 const nodes = createRoute({ getParentRoute: () => environment, path: "nodes", component: NodesPage });
 const node = createRoute({ getParentRoute: () => environment, path: "nodes/$node", component: NodePage });
+const triggers = createRoute({ getParentRoute: () => environment, path: "triggers", component: TriggersPage });
+const trigger = createRoute({ getParentRoute: () => environment, path: "triggers/$trigger", component: TriggerPage });
+const subscription = createRoute({ getParentRoute: () => environment, path: "subscriptions/$subscription", component: SubscriptionPage });
+const settings = createRoute({
+  getParentRoute: () => environment,
+  path: "settings",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/e/$org/$project/$environment/settings/$tab", params: { ...params, tab: "keys" }, replace: true });
+  },
+});
+const setting = createRoute({ getParentRoute: () => environment, path: "settings/$tab", component: SettingsPage });
 
 function NotFound() {
   return (
@@ -73,8 +91,9 @@ function NotFound() {
 export const router = createRouter({
   routeTree: root.addChildren([
     signIn,
+    accept,
     bare.addChildren([home]),
-    environment.addChildren([begin, overview, jobs, job, functions, oneFunction, nodes, node]),
+    environment.addChildren([begin, overview, jobs, job, functions, oneFunction, nodes, node, triggers, trigger, subscription, settings, setting]),
   ]),
   parseSearch: readSearch,
   stringifySearch: writeSearch,

@@ -5,6 +5,54 @@
  */
 
 export interface paths {
+    "/v1/orgs/{org}/invitations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_invitations"];
+        put?: never;
+        post: operations["post_v1_orgs_org_invitations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/invitations/{invitation}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete: operations["delete_v1_orgs_org_invitations_invitation"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/invitations/accept": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_v1_invitations_accept"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions": {
         parameters: {
             query?: never;
@@ -12,22 +60,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One's own sessions, newest first
-         * @description Any valid credential will do: one's own sessions.
-         */
         get: operations["get_v1_sessions"];
         put?: never;
-        /**
-         * Sign in
-         * @description A cookie `waypost_session` is set, or with `token` an access token answered. A session ends after 12 hours, or an
-         *         hour after its last use. With the cookie every change must carry `csrf_token` as `X-CSRF-Token`.
-         */
         post: operations["post_v1_sessions"];
-        /**
-         * Sign out everywhere
-         * @description Any valid credential will do: one's own sessions.
-         */
         delete: operations["delete_v1_sessions"];
         options?: never;
         head?: never;
@@ -41,19 +76,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The session that asks
-         * @description With a cookie, its CSRF token too: for a page that was loaded anew.
-         *
-         *     Any valid credential will do: one's own sessions.
-         */
         get: operations["get_v1_sessions_current"];
         put?: never;
         post?: never;
-        /**
-         * Sign out
-         * @description Any valid credential will do: one's own sessions.
-         */
         delete: operations["delete_v1_sessions_current"];
         options?: never;
         head?: never;
@@ -67,16 +92,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The organization's projects that this credential may see, newest first
-         * @description Needs the permission `ViewOrg`.
-         */
         get: operations["get_v1_orgs_org_projects"];
         put?: never;
-        /**
-         * Create a project
-         * @description Needs the permission `ManageProject`.
-         */
         post: operations["post_v1_orgs_org_projects"];
         delete?: never;
         options?: never;
@@ -91,27 +108,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One environment, with the steps of its provisioning and its limits
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment"];
         put?: never;
         post?: never;
-        /**
-         * Delete the environment and everything in it
-         * @description It takes no jobs from now on; jobs that wait are canceled, jobs that run have a minute. `GET` shows the steps,
-         *         and answers 404 when it is gone. One that is being deleted already is answered as it is.
-         *
-         *     Needs the permission `ManageEnvironment`.
-         */
         delete: operations["delete_environment"];
         options?: never;
         head?: never;
-        /**
-         * Change an environment's name, slug, posture, limits or retention
-         * @description Needs the permission `ManageEnvironment`.
-         */
         patch: operations["patch_environment"];
         trace?: never;
     };
@@ -122,21 +124,141 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The project's environments, newest first
-         * @description Needs the permission `ViewProject`.
-         */
         get: operations["get_v1_orgs_org_projects_project_environments"];
         put?: never;
-        /**
-         * Create an environment; it becomes ready by a platform job
-         * @description Needs the permission `ManageProject`.
-         */
         post: operations["post_v1_orgs_org_projects_project_environments"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_keys"];
+        put?: never;
+        post: operations["post_environment_keys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_keys_key"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_environment_keys_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/keys/{key}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_keys_key_rotate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/api-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_api_keys"];
+        put?: never;
+        post: operations["post_v1_orgs_org_api_keys"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/api-keys/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_api_keys_key"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_v1_orgs_org_api_keys_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/api-keys/{key}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_v1_orgs_org_api_keys_key_rotate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/members": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_members"];
+        put?: never;
+        post: operations["post_v1_orgs_org_members"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/members/{member}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_members_member"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_v1_orgs_org_members_member"];
+        options?: never;
+        head?: never;
+        patch: operations["patch_v1_orgs_org_members_member"];
         trace?: never;
     };
     "/v1/whoami": {
@@ -146,13 +268,23 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Who this credential speaks for, and what it may do and why
-         * @description Without `org`, a credential with a single role is told of the place where it has that.
-         *
-         *     Any valid credential will do: it says nothing but who asks.
-         */
         get: operations["get_v1_whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -168,10 +300,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * The attempts of a job, first one first
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_jobs_job_attempts"];
         put?: never;
         post?: never;
@@ -190,10 +318,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Cancel a job: at once when it waits, by asking its node when it runs
-         * @description Needs the permission `OperateEnvironment`.
-         */
         post: operations["post_environment_jobs_job_cancel"];
         delete?: never;
         options?: never;
@@ -208,12 +332,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * What the attempts of a job logged, in order
-         * @description Lines are kept within about a second of being said; a page holds at most 4 MiB.
-         *
-         *     Needs the permission `OperateEnvironment`.
-         */
         get: operations["get_environment_jobs_job_logs"];
         put?: never;
         post?: never;
@@ -230,10 +348,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Functions seen in this environment
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_functions"];
         put?: never;
         post?: never;
@@ -250,10 +364,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One function
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_functions_function"];
         put?: never;
         post?: never;
@@ -272,10 +382,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Start no job of a function until it is resumed
-         * @description Needs the permission `OperateEnvironment`.
-         */
         post: operations["post_environment_functions_function_pause"];
         delete?: never;
         options?: never;
@@ -292,10 +398,6 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Let a paused function's jobs start again
-         * @description Needs the permission `OperateEnvironment`.
-         */
         post: operations["post_environment_functions_function_resume"];
         delete?: never;
         options?: never;
@@ -310,10 +412,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * How many jobs wait and run, by state and function
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_queue"];
         put?: never;
         post?: never;
@@ -330,16 +428,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Node credentials, newest first
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_node_credentials"];
         put?: never;
-        /**
-         * Create a node credential; its secret is shown once
-         * @description Needs the permission `OperateEnvironment`.
-         */
         post: operations["post_environment_node_credentials"];
         delete?: never;
         options?: never;
@@ -357,10 +447,6 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /**
-         * Delete a node credential; its streams are cut within 5 s
-         * @description Needs the permission `OperateEnvironment`.
-         */
         delete: operations["delete_environment_node_credentials_credential"];
         options?: never;
         head?: never;
@@ -374,10 +460,6 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * Connected nodes, newest first
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_nodes"];
         put?: never;
         post?: never;
@@ -394,17 +476,9 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /**
-         * One node
-         * @description Needs the permission `ViewEnvironment`.
-         */
         get: operations["get_environment_nodes_node"];
         put?: never;
         post?: never;
-        /**
-         * Send a node away: the same as draining it
-         * @description Needs the permission `OperateEnvironment`.
-         */
         delete: operations["delete_environment_nodes_node"];
         options?: never;
         head?: never;
@@ -420,11 +494,183 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /**
-         * Give a node no new work; it finishes what it has and is told to leave
-         * @description Needs the permission `OperateEnvironment`.
-         */
         post: operations["post_environment_nodes_node_drain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_triggers"];
+        put?: never;
+        post: operations["post_environment_triggers"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_triggers_trigger"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_environment_triggers_trigger"];
+        options?: never;
+        head?: never;
+        patch: operations["patch_environment_triggers_trigger"];
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_triggers_trigger_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_triggers_trigger_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_triggers_trigger_rotate_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}/firings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_triggers_trigger_firings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_subscriptions"];
+        put?: never;
+        post: operations["post_environment_subscriptions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_subscriptions_subscription"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_environment_subscriptions_subscription"];
+        options?: never;
+        head?: never;
+        patch: operations["patch_environment_subscriptions_subscription"];
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_subscriptions_subscription_test"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_subscriptions_subscription_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}/deliveries/{delivery}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_subscriptions_subscription_deliveries_delivery_redeliver"];
         delete?: never;
         options?: never;
         head?: never;
@@ -435,10 +681,26 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** Acceptance */
+        Acceptance: {
+            token: string;
+            password: string;
+            /** @default  */
+            name: string;
+        };
+        /** AcceptedView */
+        AcceptedView: {
+            person: components["schemas"]["PersonView"];
+            organization: components["schemas"]["OrganizationView"];
+            role: string;
+            project_id: string | null;
+        };
         /**
-         * AttemptLogView
-         * @description `truncated`: some of what the attempt said is not kept, `dropped_lines` of it.
+         * Algorithm
+         * @enum {unknown}
          */
+        Algorithm: "sha1" | "sha256" | "sha512";
+        /** AttemptLogView */
         AttemptLogView: {
             attempt: number;
             lines: number;
@@ -451,10 +713,7 @@ export interface components {
             items: components["schemas"]["AttemptView"][];
             next_cursor: string | null;
         };
-        /**
-         * AttemptView
-         * @description One attempt; `error` is there for who may operate the environment.
-         */
+        /** AttemptView */
         AttemptView: {
             number: number;
             id: string;
@@ -465,6 +724,28 @@ export interface components {
             finished_at: string | null;
             outcome: string | null;
             error?: components["schemas"]["ErrorView"] | null;
+        };
+        /** AuditPage */
+        AuditPage: {
+            items: components["schemas"]["AuditView"][];
+            next_cursor: string | null;
+        };
+        /** AuditView */
+        AuditView: {
+            /** Format: uuid */
+            id: string;
+            timestamp: string;
+            actor: string;
+            actor_type: string;
+            action: string;
+            target_type: string;
+            target_id: string;
+            outcome: string;
+            resource_scope: components["schemas"]["ScopeView"];
+            request_id: string | null;
+            source_ip: string | null;
+            count: number;
+            details: Record<string, never> | null;
         };
         /** ConcurrencyView */
         ConcurrencyView: {
@@ -491,11 +772,44 @@ export interface components {
             created_at: string;
             last_used_at: string | null;
         };
+        /** DeliveryPage */
+        DeliveryPage: {
+            items: components["schemas"]["DeliveryView"][];
+            next_cursor: string | null;
+        };
         /**
-         * EnvironmentChange
-         * @description Whatever is left out stays. Of `limits` and `retention` (days) only those named change; null takes one back to
-         *         what the organization's environments may have, and to the operator's days, which no value can exceed.
+         * DeliveryState
+         * @enum {unknown}
          */
+        DeliveryState: "delivered" | "failed" | "pending";
+        /** DeliveryView */
+        DeliveryView: {
+            /** Format: uuid */
+            id: string;
+            /** Format: uuid */
+            subscription_id: string;
+            /** Format: uuid */
+            event_id: string;
+            event: string;
+            state: components["schemas"]["DeliveryState"];
+            attempts: number;
+            status: number | null;
+            error: string | null;
+            created_at: string;
+            next_attempt_at: string | null;
+            finished_at: string | null;
+        };
+        /**
+         * DisabledReason
+         * @enum {unknown}
+         */
+        DisabledReason: "asked" | "failing" | "gone";
+        /**
+         * Encoding
+         * @enum {unknown}
+         */
+        Encoding: "base64" | "hex";
+        /** EnvironmentChange */
         EnvironmentChange: {
             name?: string;
             slug?: string;
@@ -513,10 +827,7 @@ export interface components {
             items: components["schemas"]["EnvironmentView"][];
             next_cursor: string | null;
         };
-        /**
-         * EnvironmentStep
-         * @description One step of the phase that the environment is in, as its reader sees it.
-         */
+        /** EnvironmentStep */
         EnvironmentStep: {
             name: string;
             state: components["schemas"]["StepState"];
@@ -570,14 +881,29 @@ export interface components {
             /** @default null */
             details: unknown | null;
         };
-        /**
-         * Explained
-         * @description One permission at a scope.
-         */
+        /** Explained */
         Explained: {
             permission: components["schemas"]["Permission"];
             allowed: boolean;
             reason: string;
+        };
+        /** FiringPage */
+        FiringPage: {
+            items: components["schemas"]["FiringView"][];
+            next_cursor: string | null;
+        };
+        /** FiringView */
+        FiringView: {
+            /** Format: uuid */
+            id: string;
+            received_at?: string;
+            due_at?: string;
+            outcome: string;
+            job_id: string | null;
+            detail: string | null;
+            headers?: {
+                [key: string]: string;
+            } | null;
         };
         /** FunctionCounts */
         FunctionCounts: {
@@ -605,16 +931,30 @@ export interface components {
             oldest_waiting_at: string | null;
             last_hour: components["schemas"]["LastHour"];
         };
+        /** InvitationPage */
+        InvitationPage: {
+            items: components["schemas"]["InvitationView"][];
+            next_cursor: string | null;
+        };
+        /** InvitationView */
+        InvitationView: {
+            /** Format: uuid */
+            id: string;
+            email: string;
+            role: string;
+            project_id: string | null;
+            created_by: string;
+            created_at: string;
+            expires_at: string;
+            link?: string;
+            token?: string;
+        };
         /**
          * JobState
-         * @description queued → running → completed; running → retrying → running; the rest are ends.
          * @enum {unknown}
          */
         JobState: "canceled" | "completed" | "dead_letter" | "expired" | "failed" | "queued" | "retrying" | "running";
-        /**
-         * JobView
-         * @description A job. `payload`, `result` and `error` are there for who may operate the environment (decision 22).
-         */
+        /** JobView */
         JobView: {
             function: string;
             payload?: unknown;
@@ -655,6 +995,30 @@ export interface components {
             replayed_by?: string;
             waiting?: components["schemas"]["WaitingView"];
         };
+        /** KeyPage */
+        KeyPage: {
+            items: components["schemas"]["KeyView"][];
+            next_cursor: string | null;
+        };
+        /** KeyView */
+        KeyView: {
+            /** Format: uuid */
+            id: string;
+            public_id: string;
+            name: string;
+            role: string;
+            created_by: string;
+            created_at: string;
+            expires_at: string | null;
+            last_used_at: string | null;
+            replaced_by: string | null;
+            key?: string;
+        };
+        /**
+         * Kind
+         * @enum {unknown}
+         */
+        Kind: "schedule" | "webhook";
         /** LastHour */
         LastHour: {
             submitted: number;
@@ -663,10 +1027,7 @@ export interface components {
             p50_ms: number | null;
             p99_ms: number | null;
         };
-        /**
-         * LogPage
-         * @description `next_cursor`: there is more now. `follow_cursor`: there may be more later; null when nothing more will come.
-         */
+        /** LogPage */
         LogPage: {
             items: components["schemas"]["LogView"][];
             next_cursor: string | null;
@@ -674,16 +1035,41 @@ export interface components {
             complete: boolean;
             attempts: components["schemas"]["AttemptLogView"][];
         };
-        /**
-         * LogView
-         * @description One line; lines of an attempt are numbered from 0.
-         */
+        /** LogView */
         LogView: {
             at: string;
             attempt: number;
             level: string;
             message: string;
             line: number;
+        };
+        /** MemberChange */
+        MemberChange: {
+            /** @enum {unknown} */
+            role: "operator" | "org_admin" | "project_admin" | "viewer";
+        };
+        /** MemberPage */
+        MemberPage: {
+            items: components["schemas"]["MemberView"][];
+            next_cursor: string | null;
+        };
+        /** MemberPersonView */
+        MemberPersonView: {
+            /** Format: uuid */
+            id: string;
+            email: string;
+            name: string;
+        };
+        /** MemberView */
+        MemberView: {
+            /** Format: uuid */
+            id: string;
+            person: components["schemas"]["MemberPersonView"];
+            role: string;
+            project_id: string | null;
+            created_by: string;
+            created_at: string;
+            updated_at: string;
         };
         /** NamedView */
         NamedView: {
@@ -692,10 +1078,12 @@ export interface components {
             slug: string;
             name: string;
         };
-        /**
-         * NewCredential
-         * @description `allowed_tags` and `functions` left out: any.
-         */
+        /** NewConcurrency */
+        NewConcurrency: {
+            key: string;
+            limit: number;
+        };
+        /** NewCredential */
         NewCredential: {
             name: string;
             /** @default null */
@@ -716,6 +1104,75 @@ export interface components {
             /** @default postgres */
             backend: string;
         };
+        /** NewInvitation */
+        NewInvitation: {
+            email: string;
+            /** @enum {unknown} */
+            role: "operator" | "org_admin" | "project_admin" | "viewer";
+            /** @default null */
+            project: string | null;
+            /** @default null */
+            expires_in_seconds: number | null;
+        };
+        /** NewJob */
+        NewJob: {
+            function: string;
+            /** @default null */
+            payload: unknown;
+            /** @default [] */
+            tags: string[];
+            /** @default 5 */
+            priority: number;
+            /** @default null */
+            run_at: string | null;
+            /** @default null */
+            delay_seconds: number | null;
+            /** @default 300 */
+            timeout_seconds: number;
+            /** @default null */
+            expires_in_seconds: number | null;
+            /** @default null */
+            retry: components["schemas"]["NewRetry"] | null;
+            /** @default null */
+            concurrency: components["schemas"]["NewConcurrency"] | null;
+            /** @default {} */
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /** NewKey */
+        NewKey: {
+            name: string;
+            /**
+             * @default operator
+             * @enum {unknown}
+             */
+            role: "operator" | "project_admin" | "viewer";
+            /** @default null */
+            expires_at: string | null;
+        };
+        /** NewMember */
+        NewMember: {
+            /** @enum {unknown} */
+            role: "operator" | "org_admin" | "project_admin" | "viewer";
+            /** @default null */
+            person_id: string | null;
+            /** @default null */
+            email: string | null;
+            /** @default null */
+            project: string | null;
+        };
+        /** NewOrganizationKey */
+        NewOrganizationKey: {
+            name: string;
+            /**
+             * @default operator
+             * @enum {unknown}
+             */
+            role: "operator" | "org_admin" | "project_admin" | "viewer";
+            /** @default null */
+            expires_at: string | null;
+        };
         /** NewProject */
         NewProject: {
             name: string;
@@ -724,22 +1181,63 @@ export interface components {
             /** @default  */
             description: string;
         };
-        /**
-         * NewSession
-         * @description `token`: answer with an access token for `Authorization: Bearer` instead of setting a cookie.
-         */
+        /** NewRetry */
+        NewRetry: {
+            /** @default 5 */
+            max_attempts: number;
+            /**
+             * @default exponential
+             * @enum {unknown}
+             */
+            backoff: "exponential" | "fixed" | "none";
+            /** @default 5 */
+            initial_seconds: number;
+            /** @default 2 */
+            factor: number;
+            /** @default 600 */
+            max_seconds: number;
+            /** @default 0.2 */
+            jitter: number;
+        };
+        /** NewSession */
         NewSession: {
             email: string;
             password: string;
             /** @default false */
             token: boolean;
         };
-        /**
-         * NodeCounts
-         * @description Nodes of the environment, each number a part of the one before.
-         *
-         *         Connected; not draining and with the function; of those, satisfying all selectors; of those, with a free slot.
-         */
+        /** NewSubscription */
+        NewSubscription: {
+            url: string;
+            events: string[];
+            /** @default  */
+            description: string;
+        };
+        /** NewTrigger */
+        NewTrigger: {
+            kind: components["schemas"]["Kind"];
+            name: string;
+            job: components["schemas"]["NewJob"];
+            /** @default null */
+            verify: components["schemas"]["Verification"] | null;
+            /** @default null */
+            filter: string | null;
+            /** @default null */
+            map: string | null;
+            /** @default 1000 */
+            rate_per_second: number;
+            /** @default null */
+            secret: string | null;
+            /** @default null */
+            schedule: Record<string, never> | null;
+            /** @default allow */
+            overlap: string;
+            /** @default none */
+            catch_up: string;
+            /** @default 0 */
+            jitter_seconds: number;
+        };
+        /** NodeCounts */
         NodeCounts: {
             /** @default 0 */
             connected: number;
@@ -783,6 +1281,25 @@ export interface components {
             /** @default  */
             note: string;
         };
+        /** OrganizationView */
+        OrganizationView: {
+            /** Format: uuid */
+            id: string;
+            slug: string;
+            name: string;
+            settings: {
+                [key: string]: string | number | boolean;
+            };
+            limits: {
+                [key: string]: number;
+            };
+            limit_sources: {
+                [key: string]: components["schemas"]["waypost.limit.model.Source"];
+            };
+            created_at: string;
+            updated_at: string;
+            admin_key?: string;
+        };
         /** PauseView */
         PauseView: {
             note: string;
@@ -809,44 +1326,16 @@ export interface components {
         };
         /**
          * Phase
-         * @description Which part of its life an environment is in; each has steps of its own.
          * @enum {unknown}
          */
         Phase: "delete" | "provision" | "resume" | "suspend";
-        /**
-         * PlaceView
-         * @description A place, and in `because` which role counts there and why that one.
-         */
+        /** PlaceView */
         PlaceView: {
             /** Format: uuid */
             organization_id: string;
             project_id: string | null;
             environment_id: string | null;
             because: string;
-        };
-        /**
-         * Problem
-         * @description One fault of a document: where (JSON Pointer, RFC 6901), which, and in words.
-         */
-        Problem: {
-            path: string;
-            code: string;
-            message: string;
-        };
-        /**
-         * ProblemDocument
-         * @description RFC 9457, with our members: `code` is stable, `retryable` says whether the same request may be sent again.
-         */
-        ProblemDocument: {
-            type: string;
-            title: string;
-            status: number;
-            detail: string;
-            code: string;
-            request_id: string;
-            retryable: boolean;
-            /** @default [] */
-            errors: components["schemas"]["Problem"][];
         };
         /** ProgressView */
         ProgressView: {
@@ -871,10 +1360,7 @@ export interface components {
             created_at: string;
             updated_at: string;
         };
-        /**
-         * QueueView
-         * @description Counts since the environment began; `waiting` is queued, scheduled and retrying jobs, `failed` all other ends.
-         */
+        /** QueueView */
         QueueView: {
             states: components["schemas"]["StateCounts"];
             functions: components["schemas"]["FunctionCounts"][];
@@ -889,20 +1375,30 @@ export interface components {
             max_seconds: number;
             jitter: number;
         };
-        /**
-         * RoleView
-         * @description A role and where it counts: in the smallest of the three that is named.
-         */
+        /** RoleView */
         RoleView: {
             role: string;
             organization: components["schemas"]["NamedView"];
             project: components["schemas"]["NamedView"] | null;
             environment: components["schemas"]["NamedView"] | null;
         };
+        /** Rotation */
+        Rotation: {
+            /** @default null */
+            overlap_seconds: number | null;
+        };
         /**
-         * ServingView
-         * @description Nodes that have the function: connected, and what each takes at once.
+         * Scheme
+         * @enum {unknown}
          */
+        Scheme: "bearer" | "github" | "hmac" | "slack" | "standard" | "stripe";
+        /** ScopeView */
+        ScopeView: {
+            organization_id: string | null;
+            project_id: string | null;
+            environment_id: string | null;
+        };
+        /** ServingView */
         ServingView: {
             connected: number;
             draining: number;
@@ -913,10 +1409,7 @@ export interface components {
             items: components["schemas"]["SessionView"][];
             next_cursor: string | null;
         };
-        /**
-         * SessionView
-         * @description A session; `kind` is `cookie` or `bearer`, `current` the one that asks. It ends an hour after its last use.
-         */
+        /** SessionView */
         SessionView: {
             /** Format: uuid */
             id: string;
@@ -928,10 +1421,7 @@ export interface components {
             source_address: string | null;
             user_agent: string | null;
         };
-        /**
-         * SignedInView
-         * @description One's own session: `csrf_token` for a cookie's, `access_token` once, when a token was asked for.
-         */
+        /** SignedInView */
         SignedInView: {
             /** Format: uuid */
             id: string;
@@ -952,20 +1442,103 @@ export interface components {
          * @enum {unknown}
          */
         StepState: "done" | "failed" | "pending" | "running";
-        /**
-         * WaitingView
-         * @description Why the job is not running (native contract §3.4).
-         */
+        /** SubscriptionChange */
+        SubscriptionChange: {
+            url?: string;
+            events?: string[];
+            description?: string;
+            enabled?: boolean;
+        };
+        /** SubscriptionPage */
+        SubscriptionPage: {
+            items: components["schemas"]["SubscriptionView"][];
+            next_cursor: string | null;
+        };
+        /** SubscriptionView */
+        SubscriptionView: {
+            /** Format: uuid */
+            id: string;
+            url: string;
+            events: string[];
+            description: string;
+            enabled: boolean;
+            disabled_at: string | null;
+            disabled_reason: components["schemas"]["DisabledReason"] | null;
+            failing_since: string | null;
+            created_by: string;
+            created_at: string;
+            updated_at: string;
+            secret?: string;
+        };
+        /** TriggerChange */
+        TriggerChange: {
+            name?: string;
+            job?: components["schemas"]["NewJob"];
+            verify?: components["schemas"]["Verification"];
+            filter?: string | null;
+            map?: string | null;
+            rate_per_second?: number | null;
+            schedule?: Record<string, never>;
+            overlap?: string | null;
+            catch_up?: string | null;
+            jitter_seconds?: number | null;
+        };
+        /** TriggerPage */
+        TriggerPage: {
+            items: components["schemas"]["TriggerView"][];
+            next_cursor: string | null;
+        };
+        /** TriggerView */
+        TriggerView: {
+            /** Format: uuid */
+            id: string;
+            kind: components["schemas"]["Kind"];
+            name: string;
+            job: Record<string, never>;
+            state: string;
+            url?: string;
+            verify?: Record<string, never>;
+            filter?: string | null;
+            map?: string | null;
+            rate_per_second?: number;
+            schedule?: Record<string, never>;
+            overlap?: string;
+            catch_up?: string;
+            jitter_seconds?: number;
+            next_fire_times?: string[];
+            paused_at: string | null;
+            paused_by: string | null;
+            created_by: string;
+            created_at: string;
+            updated_at: string;
+            secret?: string;
+        };
+        /** Verification */
+        Verification: {
+            scheme: components["schemas"]["Scheme"];
+            /** @default null */
+            header: string | null;
+            /** @default sha256 */
+            algorithm: components["schemas"]["Algorithm"];
+            /** @default hex */
+            encoding: components["schemas"]["Encoding"];
+            /** @default  */
+            prefix: string;
+            /** @default [] */
+            public_keys: string[];
+            /** @default null */
+            delivery_header: string | null;
+            /** @default null */
+            delivery_expression: string | null;
+        };
+        /** WaitingView */
         WaitingView: {
             reason: string;
             detail: string;
             since: string;
             nodes: components["schemas"]["NodeCounts"];
         };
-        /**
-         * WhoAmIView
-         * @description `kind` is organization_key, environment_key or person; `place` and `permissions` are of the place asked about.
-         */
+        /** WhoAmIView */
         WhoAmIView: {
             kind: string;
             /** Format: uuid */
@@ -981,15 +1554,20 @@ export interface components {
             place: components["schemas"]["PlaceView"] | null;
             permissions: components["schemas"]["Explained"][];
         };
+        /** SecretRotation */
+        "gateway.v1.trigger.SecretRotation": {
+            /** @default null */
+            secret: string | null;
+            /** @default null */
+            overlap_seconds: number | null;
+        };
         /**
          * Source
-         * @description Where the value in force comes from.
          * @enum {unknown}
          */
         "waypost.limit.model.Source": "default" | "environment" | "organization";
         /**
          * Source
-         * @description Where the value in force comes from.
          * @enum {unknown}
          */
         "waypost.retention.model.Source": "environment" | "operator";
@@ -1002,12 +1580,104 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_v1_orgs_org_invitations: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationPage"];
+                };
+            };
+        };
+    };
+    post_v1_orgs_org_invitations: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewInvitation"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["InvitationView"];
+                };
+            };
+        };
+    };
+    delete_v1_orgs_org_invitations_invitation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                invitation: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    post_v1_invitations_accept: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Acceptance"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AcceptedView"];
+                };
+            };
+        };
+    };
     get_v1_sessions: {
         parameters: {
             query?: {
-                /** @description How many items, 1 to 200 (default 50). */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
             header?: never;
@@ -1016,49 +1686,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One's own sessions, newest first */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SessionPage"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -1076,76 +1709,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Sign in */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SignedInView"];
-                };
-            };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The e-mail address or the password is wrong. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SignedInView"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Too many attempts did not succeed. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["SignedInView"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -1159,48 +1728,11 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sign out everywhere */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
             };
         };
     };
@@ -1213,49 +1745,12 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The session that asks */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["SignedInView"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -1269,69 +1764,28 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sign out */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     get_v1_orgs_org_projects: {
         parameters: {
             query?: {
-                /** @description How many items, 1 to 200 (default 50). */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The organization's projects that this credential may see, newest first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1340,71 +1794,15 @@ export interface operations {
                     "application/json": components["schemas"]["ProjectPage"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     post_v1_orgs_org_projects: {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
             };
             cookie?: never;
@@ -1415,94 +1813,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Create a project */
             201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["ProjectView"];
-                };
-            };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -1512,18 +1828,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description One environment, with the steps of its provisioning and its limits */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1532,82 +1844,23 @@ export interface operations {
                     "application/json": components["schemas"]["EnvironmentView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     delete_environment: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Delete the environment and everything in it */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -1616,84 +1869,17 @@ export interface operations {
                     "application/json": components["schemas"]["EnvironmentView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     patch_environment: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
@@ -1704,7 +1890,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Change an environment's name, slug, posture, limits or retention */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1713,109 +1898,23 @@ export interface operations {
                     "application/json": components["schemas"]["EnvironmentView"];
                 };
             };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     get_v1_orgs_org_projects_project_environments: {
         parameters: {
             query?: {
-                /** @description How many items, 1 to 200 (default 50). */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The project's environments, newest first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -1824,73 +1923,16 @@ export interface operations {
                     "application/json": components["schemas"]["EnvironmentPage"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     post_v1_orgs_org_projects_project_environments: {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
             };
             cookie?: never;
@@ -1901,7 +1943,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Create an environment; it becomes ready by a platform job */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -1910,85 +1951,386 @@ export interface operations {
                     "application/json": components["schemas"]["EnvironmentView"];
                 };
             };
-            /** @description The body is not JSON. */
-            400: {
+        };
+    };
+    get_environment_keys: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyPage"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
+        };
+    };
+    post_environment_keys: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
+        };
+    };
+    get_environment_keys_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description Nothing there, or another tenant's. */
-            404: {
+        };
+    };
+    delete_environment_keys_key: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    post_environment_keys_key_rotate: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Rotation"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
+        };
+    };
+    get_v1_orgs_org_api_keys: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyPage"];
                 };
             };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
+        };
+    };
+    post_v1_orgs_org_api_keys: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewOrganizationKey"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
+        };
+    };
+    get_v1_orgs_org_api_keys_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
+        };
+    };
+    delete_v1_orgs_org_api_keys_key: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    post_v1_orgs_org_api_keys_key_rotate: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                key: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["Rotation"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["KeyView"];
                 };
             };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
+        };
+    };
+    get_v1_orgs_org_members: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                project?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["MemberPage"];
+                };
+            };
+        };
+    };
+    post_v1_orgs_org_members: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewMember"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
+                };
+            };
+        };
+    };
+    get_v1_orgs_org_members_member: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
+                };
+            };
+        };
+    };
+    delete_v1_orgs_org_members_member: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    patch_v1_orgs_org_members_member: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                member: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MemberChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MemberView"];
                 };
             };
         };
@@ -1996,11 +2338,8 @@ export interface operations {
     get_v1_whoami: {
         parameters: {
             query?: {
-                /** @description Say what may be done in this organization (id or slug). */
                 org?: string;
-                /** @description … in this project of it. */
                 project?: string;
-                /** @description … in this environment of that. */
                 environment?: string;
             };
             header?: never;
@@ -2009,7 +2348,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Who this credential speaks for, and what it may do and why */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2018,49 +2356,37 @@ export interface operations {
                     "application/json": components["schemas"]["WhoAmIView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
+        };
+    };
+    get_environment_audit: {
+        parameters: {
+            query?: {
+                actor?: string;
+                action?: string;
+                target?: string;
+                outcome?: string;
+                request_id?: string;
+                from?: string;
+                to?: string;
+                limit?: number;
+                cursor?: string;
             };
-            /** @description There is no such place, or this credential may not see it. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["WhoAmIView"];
-                };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
             };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["AuditPage"];
                 };
             };
         };
@@ -2070,20 +2396,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The job's id. */
                 job: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The attempts of a job, first one first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2092,84 +2413,24 @@ export interface operations {
                     "application/json": components["schemas"]["AttemptPage"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     post_environment_jobs_job_cancel: {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The job's id. */
                 job: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Cancel a job: at once when it waits, by asking its node when it runs */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -2178,161 +2439,34 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     get_environment_jobs_job_logs: {
         parameters: {
             query?: {
-                /** @description Only of this attempt (its number). */
                 attempt?: number;
-                /** @description Of that attempt, from this line on; -100: the last 100. Lines are numbered from 0. */
                 from?: number;
-                /** @description How many lines, 1 to 10,000 (default 1,000). */
                 limit?: number;
-                /** @description `next_cursor` or `follow_cursor` of the answer before. */
                 cursor?: string;
-                /** @description When there is nothing more, wait so long for it, 0 to 30. */
                 wait_seconds?: number;
             };
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The job's id. */
                 job: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description What the attempts of a job logged, in order */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["LogPage"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -2342,78 +2476,20 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Functions seen in this environment */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["FunctionList"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -2423,20 +2499,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description A function's name. */
                 function: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description One function */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2445,79 +2516,19 @@ export interface operations {
                     "application/json": components["schemas"]["FunctionView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     post_environment_functions_function_pause: {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description A function's name. */
                 function: string;
             };
             cookie?: never;
@@ -2528,103 +2539,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Start no job of a function until it is resumed */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["PausedView"];
-                };
-            };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -2633,19 +2553,13 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description A function's name. */
                 function: string;
             };
             cookie?: never;
@@ -2656,103 +2570,12 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Let a paused function's jobs start again */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["PausedView"];
-                };
-            };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -2762,18 +2585,14 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description How many jobs wait and run, by state and function */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2782,84 +2601,24 @@ export interface operations {
                     "application/json": components["schemas"]["QueueView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     get_environment_node_credentials: {
         parameters: {
             query?: {
-                /** @description How many items, 1 to 200 (default 50). */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
                 cursor?: string;
             };
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Node credentials, newest first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2868,75 +2627,17 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialPage"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     post_environment_node_credentials: {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
@@ -2947,7 +2648,6 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Create a node credential; its secret is shown once */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -2956,266 +2656,55 @@ export interface operations {
                     "application/json": components["schemas"]["CredentialView"];
                 };
             };
-            /** @description The body is not JSON. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The body is over 4 MiB, or a payload over 1 MiB. */
-            413: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     delete_environment_node_credentials_credential: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The credential's id. */
                 credential: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Delete a node credential; its streams are cut within 5 s */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     get_environment_nodes: {
         parameters: {
             query?: {
-                /** @description How many items, 1 to 200 (default 50). */
                 limit?: number;
-                /** @description `next_cursor` of the page before. */
                 cursor?: string;
-                /** @description `active`, `draining` or `lost`; lost ones are shown only when asked for. */
                 state?: string[];
             };
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Connected nodes, newest first */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["NodePage"];
-                };
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
                 };
             };
         };
@@ -3225,20 +2714,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The node's id. */
                 node: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description One node */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3247,152 +2731,29 @@ export interface operations {
                     "application/json": components["schemas"]["NodeView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
         };
     };
     delete_environment_nodes_node: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The node's id. */
                 node: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Send a node away: the same as draining it */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
-            };
-            /** @description No credential, or one that is not valid. */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description Nothing there, or another tenant's. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description If-Match does not name the current ETag. */
-            412: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
-            };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
-                };
             };
         };
     };
@@ -3400,26 +2761,19 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description 1 to 255 characters; the same key and body answer the first result again for 24 h. */
                 "Idempotency-Key"?: string;
-                /** @description The ETag of what is to be changed; 412 when it has changed since. */
                 "If-Match"?: string;
             };
             path: {
-                /** @description An organization's id or slug. */
                 org: string;
-                /** @description A project's id or slug. */
                 project: string;
-                /** @description An environment's id or slug. */
                 environment: string;
-                /** @description The node's id. */
                 node: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description Give a node no new work; it finishes what it has and is told to leave */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -3428,76 +2782,471 @@ export interface operations {
                     "application/json": components["schemas"]["NodeView"];
                 };
             };
-            /** @description No credential, or one that is not valid. */
-            401: {
+        };
+    };
+    get_environment_triggers: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                kind?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerPage"];
                 };
             };
-            /** @description The credential lacks the permission; it is named. */
-            403: {
+        };
+    };
+    post_environment_triggers: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewTrigger"];
+            };
+        };
+        responses: {
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description Nothing there, or another tenant's. */
-            404: {
+        };
+    };
+    get_environment_triggers_trigger: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description The state of things does not allow it, or the Idempotency-Key belongs to another request. */
-            409: {
+        };
+    };
+    delete_environment_triggers_trigger: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    patch_environment_triggers_trigger: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["TriggerChange"];
+            };
+        };
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description If-Match does not name the current ETag. */
-            412: {
+        };
+    };
+    post_environment_triggers_trigger_pause: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description It can be read, but may not be; `errors` names each fault by JSON Pointer. */
-            422: {
+        };
+    };
+    post_environment_triggers_trigger_resume: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description The credential asks too often, or the queue is full. */
-            429: {
+        };
+    };
+    post_environment_triggers_trigger_rotate_secret: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["gateway.v1.trigger.SecretRotation"];
+            };
+        };
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["TriggerView"];
                 };
             };
-            /** @description A server that is needed is away; the same request may be sent again. */
-            503: {
+        };
+    };
+    get_environment_triggers_trigger_firings: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                outcome?: string[];
+                from?: string;
+                to?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                trigger: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/problem+json": components["schemas"]["ProblemDocument"];
+                    "application/json": components["schemas"]["FiringPage"];
+                };
+            };
+        };
+    };
+    get_environment_subscriptions: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionPage"];
+                };
+            };
+        };
+    };
+    post_environment_subscriptions: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewSubscription"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionView"];
+                };
+            };
+        };
+    };
+    get_environment_subscriptions_subscription: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionView"];
+                };
+            };
+        };
+    };
+    delete_environment_subscriptions_subscription: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    patch_environment_subscriptions_subscription: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SubscriptionChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionView"];
+                };
+            };
+        };
+    };
+    post_environment_subscriptions_subscription_test: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
+                };
+            };
+        };
+    };
+    get_environment_subscriptions_subscription_deliveries: {
+        parameters: {
+            query?: {
+                limit?: number;
+                cursor?: string;
+                state?: string[];
+                event?: string[];
+                event_id?: string;
+                from?: string;
+                to?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryPage"];
+                };
+            };
+        };
+    };
+    post_environment_subscriptions_subscription_deliveries_delivery_redeliver: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+                delivery: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeliveryView"];
                 };
             };
         };

@@ -68,6 +68,8 @@ const TONES: Record<string, string> = {
   completed: "good",
   ready: "good",
   active: "good",
+  delivered: "good",
+  pending: "busy",
   running: "busy",
   queued: "wait",
   retrying: "warn",

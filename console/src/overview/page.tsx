@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo, type ReactNode } from "react";
-import { environmentPath, raw, type Place } from "../api/client";
+import { api, body, E, environmentPath, raw, type Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { functionsQuery, isUnserved, queueQuery, type Function, type Queue } from "../function/model";
 import { Empty, Loaded, Panel } from "../kit/panel";
@@ -10,6 +10,7 @@ import { Ago, count, duration, Foreign, plural } from "../kit/text";
 import { fleetOf, nodesQuery } from "../node/model";
 import { keyOf } from "../shell/switcher";
 import { usePlace } from "../shell/place";
+import type { Subscription } from "../subscription/list";
 import { Chart } from "./chart";
 import { note, ratesOf } from "./sample";
 
@@ -118,6 +119,11 @@ function useRecent(place: Place, state: string) {
 function Attention({ place, functions }: { place: Place; functions: Function[] }) {
   const dead = useRecent(place, "dead_letter");
   const nodes = useQuery(nodesQuery(place));
+  const subscriptions = useQuery<Subscription[], Problem>({
+    queryKey: ["subscriptions-all", place],
+    queryFn: async () => body(await api.GET(`${E}/subscriptions`, { params: { path: place, query: { limit: MOST } } })).items,
+    refetchInterval: 10_000,
+  });
   const recently = Date.now() - HOUR_MS;
   const lost = fleetOf(nodes.data ?? []).lost.filter((node) => Date.parse(node.disconnected_at ?? node.last_seen_at) > recently && node.disconnect_reason !== LEFT);
   const lines: ReactNode[] = [];
@@ -139,6 +145,13 @@ function Attention({ place, functions }: { place: Place; functions: Function[] }
     lines.push(
       <Link to="/e/$org/$project/$environment/functions/$function" params={{ ...place, function: one.name }}>
         <Foreign>{one.name}</Foreign> is paused{one.queued > 0 && ` and ${plural(one.queued, "job waits", "jobs wait")}`}
+      </Link>,
+    );
+  }
+  for (const one of (subscriptions.data ?? []).filter((found) => !found.enabled && found.disabled_reason !== "asked")) {
+    lines.push(
+      <Link to="/e/$org/$project/$environment/subscriptions/$subscription" params={{ ...place, subscription: one.id }}>
+        Deliveries to <Foreign>{one.url}</Foreign> are disabled
       </Link>,
     );
   }

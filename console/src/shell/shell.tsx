@@ -12,6 +12,8 @@ const SECTIONS = [
   ["jobs", "Jobs"],
   ["functions", "Functions"],
   ["nodes", "Nodes"],
+  ["triggers", "Triggers"],
+  ["settings", "Settings"],
 ] as const;
 
 export function Banner() {

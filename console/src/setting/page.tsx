@@ -1,0 +1,37 @@
+/** The settings of an environment and of the organization that it is in. */
+import { Link, useParams } from "@tanstack/react-router";
+import { Empty } from "../kit/panel";
+import { usePlace } from "../shell/place";
+import { Audit } from "./audit";
+import { Keys } from "./key";
+import { Limits } from "./limit";
+import { Members } from "./member";
+
+const TABS = [
+  ["keys", "Keys"],
+  ["members", "Members"],
+  ["limits", "Limits"],
+  ["audit", "Audit"],
+] as const;
+
+export function SettingsPage() {
+  const place = usePlace();
+  const { tab } = useParams({ from: "/e/$org/$project/$environment/settings/$tab" });
+  return (
+    <div className="page">
+      <h1>Settings</h1>
+      <nav className="tab-list" aria-label="Settings">
+        {TABS.map(([key, title]) => (
+          <Link key={key} className="tab" to="/e/$org/$project/$environment/settings/$tab" params={{ ...place, tab: key }} activeProps={{ "aria-current": "page", "data-selected": "true" }}>
+            {title}
+          </Link>
+        ))}
+      </nav>
+      {tab === "keys" && <Keys place={place} />}
+      {tab === "members" && <Members place={place} />}
+      {tab === "limits" && <Limits place={place} />}
+      {tab === "audit" && <Audit place={place} />}
+      {!TABS.some(([key]) => key === tab) && <Empty title="There is no such setting" />}
+    </div>
+  );
+}

@@ -1,0 +1,105 @@
+"""Triggers and subscriptions: made, tried, looked at, taken away."""
+
+import asyncio
+
+from playwright.async_api import expect
+
+from tests.console.conftest import PHONE
+from tests.receiver import Receiver
+
+BIG = "1234567890123456789012345678901234567890"
+
+
+async def choose(page, name):
+    await page.get_by_role("button", name="New trigger…").click()
+    await page.get_by_label("Name").fill(name)
+    await page.get_by_label("Function").fill("repo.sync")
+
+
+async def test_a_schedule_is_made_tested_paused_and_deleted(open_page, place, axe):
+    """A fault is named where it lies; the next times are shown; a test is a firing with its job."""
+    page = await open_page(f"{place.page}/triggers")
+    await expect(page.get_by_text("No triggers yet")).to_be_visible()
+    await expect(page.get_by_text("No subscriptions yet")).to_be_visible()
+    await axe(page)
+    await choose(page, "nightly")
+    await page.get_by_label("Times", exact=True).fill("not cron")
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("cron")
+    await axe(page)
+    await page.get_by_label("Times", exact=True).fill("0 3 * * *")
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_role("heading", name="nightly")).to_be_visible()
+    await expect(page.get_by_text("0 3 * * * (Europe/Helsinki)")).to_be_visible()
+    await expect(page.locator(".facts ol li")).to_have_count(5)
+    await page.get_by_role("button", name="Test…").click()
+    await page.get_by_role("button", name="Fire", exact=True).click()
+    await expect(page.get_by_role("heading", name="repo.sync")).to_be_visible()
+    await page.go_back()
+    await expect(page.get_by_role("region", name="Firings").get_by_role("link")).to_have_count(1)
+    await axe(page)
+    await page.get_by_role("button", name="Pause…").click()
+    await page.get_by_role("button", name="Pause", exact=True).click()
+    await expect(page.locator(".title .state")).to_have_text("paused")
+    await page.get_by_role("button", name="Delete…").click()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(page.get_by_text("No triggers yet")).to_be_visible()
+
+
+async def test_the_sender_that_is_shown_signs_as_the_webhook_asks(open_page, place):
+    """Pasted into a shell it is taken, by Standard Webhooks; its secret is shown once."""
+    page = await open_page(f"{place.page}/triggers")
+    await choose(page, "pushes")
+    await page.get_by_label("Fires").select_option("webhook")
+    await page.get_by_role("button", name="Create", exact=True).click()
+    sender = await page.get_by_label("Sender").inner_text()
+    secret = await page.get_by_label("Secret").inner_text()
+    await page.get_by_role("button", name="I have it").click()
+    await expect(page.get_by_text("It has not fired yet")).to_be_visible()
+    shell = await asyncio.create_subprocess_exec("bash", "-c", sender, stdout=asyncio.subprocess.PIPE)
+    said, _ = await shell.communicate()
+    assert b"job_id" in said, said
+    firings = page.get_by_role("region", name="Firings")
+    await expect(firings.get_by_role("row").last).to_contain_text("accepted")
+    assert secret not in await page.content()
+    await page.get_by_role("button", name="Test…").click()
+    await page.get_by_role("textbox", name="Body").fill(f'{{"n": {BIG}}}')
+    await page.get_by_role("button", name="Fire", exact=True).click()
+    await expect(page.get_by_role("group", name="Payload")).to_contain_text(BIG)
+
+
+async def test_a_subscription_shows_what_was_sent_and_answered(open_page, place, axe):
+    """A test event is delivered, looked at, and delivered again."""
+    async with Receiver() as receiver:
+        page = await open_page(f"{place.page}/triggers")
+        await page.get_by_role("button", name="New subscription…").click()
+        await page.get_by_label("Address").fill("nowhere")
+        await page.get_by_role("button", name="Create", exact=True).click()
+        await expect(page.get_by_role("alert")).to_contain_text("/url")
+        await page.get_by_label("Address").fill(receiver.url)
+        await page.get_by_role("button", name="Create", exact=True).click()
+        await expect(page.get_by_label("Secret")).to_contain_text("whsec_")
+        await page.get_by_role("button", name="I have it").click()
+        await expect(page.get_by_text("Nothing was delivered yet")).to_be_visible()
+        await page.get_by_role("button", name="Test…").click()
+        await page.get_by_role("button", name="Deliver", exact=True).click()
+        await expect(page.locator("td .state")).to_have_text("delivered")
+        await page.get_by_role("button", name="Look at the delivery").click()
+        await expect(page.get_by_role("group", name="Request")).to_contain_text("webhook-id")
+        await expect(page.get_by_role("group", name="Attempts")).to_contain_text("status")
+        await axe(page)
+        await page.get_by_role("button", name="Close").click()
+        await page.get_by_role("button", name="Redeliver…").click()
+        await page.get_by_role("button", name="Redeliver", exact=True).click()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def test_a_viewer_sees_triggers_and_makes_none(open_page, place, axe):
+    """On a phone; an unknown one is not found."""
+    page = await open_page(f"{place.page}/triggers", key=await place.viewer_key(), viewport=PHONE)
+    await expect(page.get_by_role("button", name="New trigger…")).to_be_disabled()
+    await expect(page.get_by_role("button", name="New subscription…")).to_be_disabled()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await axe(page)
+    await page.goto(page.url + "/01a1ff07-0000-7000-8000-000000000000")
+    await expect(page.get_by_role("alert")).to_contain_text("Not found")
