@@ -39,7 +39,7 @@ from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, SUBMISSIONS, WAITIN
 from waypost.secret import DataKey, SealError
 from waypost.tenancy.model import Environment, Status
 
-BATCH = 100
+BATCH = 250
 ROOM_SECONDS = 2.0  # until the queue is looked at again
 CLOSED_SECONDS = 30.0  # until a suspended environment is
 

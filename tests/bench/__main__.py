@@ -19,6 +19,7 @@ from rich.console import Console
 
 from tests.bench import (
     access,
+    again,
     auditing,
     crowding,
     delivering,
@@ -50,6 +51,8 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "schedules": triggering.schedules,
     "deliveries": delivering.deliveries,
     "artifacts": storing.artifacts,
+    "replays": again.replays,
+    "logs": again.logs,
     "saturation": running.saturation,
     "sustained": running.sustained,
     "slow-commits": slower.commits,

@@ -4,6 +4,7 @@ Run as `python -P -m tests.bench.node REPORT FUNCTION MAX_IN_FLIGHT [TAG…]`; c
 At SIGTERM it drains and writes REPORT.bin: pairs of 64-bit integers (moment due, lateness), nanoseconds.
 """
 
+import asyncio
 import gc
 import sys
 import time
@@ -23,6 +24,10 @@ def main(report: Path, function: str, max_in_flight: int, tags: list[str]) -> No
         now = time.time_ns()
         late = now - payload["at"]
         seen.extend((payload["at"], late))
+        for number in range(payload.get("lines", 0)):
+            job.log(f"{number:5} {'x' * 94}")
+            if number % 20 == 19:
+                await asyncio.sleep(0.001)  # as a handler that does something between its lines
         return {"late_ns": late}
 
     gc.freeze()

@@ -84,15 +84,16 @@ async def test_an_answer_waits_for_what_its_attempt_said(monkeypatch):
 
 
 async def test_lines_that_were_too_many_are_told(monkeypatch):
-    """The oldest go; the first that is sent says so."""
+    """The oldest go; each attempt is told how many, also one of which nothing is left."""
     monkeypatch.setattr(module, "MAX_LOG_LINES", 5)
     outbox = Outbox()
-    outbox._log = type(outbox._log)(maxlen=5)
+    outbox.log(2, 5, "info", "gone")
     for number in range(8):
         outbox.log(1, 5, "info", str(number))
     (frame,) = frames(outbox)
-    assert [line.message for line in frame.log[1:]] == ["3", "4", "5", "6", "7"]
-    assert (frame.log[0].level, "lost" in frame.log[0].message) == ("warning", True)
+    assert [line.message for line in frame.log[2:]] == ["3", "4", "5", "6", "7"]
+    told = [(line.attempt_id, line.level, line.message.split()[1]) for line in frame.log[:2]]
+    assert told == [(2, "warning", "1"), (1, "warning", "3")]
     outbox.log(1, 5, "info", "8")
     (frame,) = frames(outbox)
     assert [line.message for line in frame.log] == ["8"]

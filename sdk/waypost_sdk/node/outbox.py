@@ -61,7 +61,7 @@ class Outbox:
         self._finished: deque[Finished] = deque()
         self._progress: dict[int, tuple[float, str]] = {}
         self._log: deque[tuple[int, int, str, str]] = deque(maxlen=MAX_LOG_LINES)
-        self._dropped = False  # a line of the log was
+        self._dropped: dict[int, int] = {}  # by attempt, lines of the log that were too many
         self._log_due = False  # the loop is about to look at it
         self.unsettled: dict[int, Finished] = {}
 
@@ -102,8 +102,8 @@ class Outbox:
 
     def log(self, attempt_id: int, at_ms: int, level: str, message: str) -> None:
         """Any thread."""
-        if len(self._log) >= MAX_LOG_LINES:  # the oldest one goes
-            self._dropped = True
+        if len(self._log) >= MAX_LOG_LINES:
+            self._drop()
         self._log.append((attempt_id, at_ms, level, message))
         if threading.get_ident() == self._thread:
             self._wake.set()
@@ -190,16 +190,20 @@ class Outbox:
         if self._log:
             self._wake.set()
         if self._dropped and taken:
-            self._dropped = False
-            attempt_id, at_ms, _, _ = taken[0]
-            taken.insert(
-                0, (attempt_id, at_ms, "warning", "waypost: lines before this one were said too fast, and lost")
-            )
+            dropped, self._dropped = self._dropped, {}
+            lost = "waypost: {} lines before this one were said too fast to be sent, and are lost"
+            taken[:0] = [(attempt, taken[0][1], "warning", lost.format(count)) for attempt, count in dropped.items()]
         return taken
 
     def _put_progress(self, attempt_id: int, fraction: float, message: str) -> None:
         self._progress[attempt_id] = (fraction, message)
         self._wake.set()
+
+    def _drop(self) -> None:
+        """The oldest line goes; its attempt is told. (Another thread may have been faster: then one more goes.)"""
+        with contextlib.suppress(IndexError):
+            attempt_id = self._log.popleft()[0]
+            self._dropped[attempt_id] = self._dropped.get(attempt_id, 0) + 1
 
     def _look_at_log(self) -> None:
         self._log_due = False  # before reading: a line appended after it asks for another turn
