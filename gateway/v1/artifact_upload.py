@@ -29,7 +29,7 @@ from gateway.v1.artifact_view import (
     part_size,
 )
 from jobs.platform import nudge
-from storage.objects.artifact import Writer
+from storage.objects.artifact import PartThere, Writer
 from storage.postgres.artifact import change
 from storage.postgres.artifact.row import read_artifact
 from storage.postgres.database import Connection
@@ -85,7 +85,7 @@ class PartDone(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Completion(msgspec.Struct, forbid_unknown_fields=True):
-    """The parts with the `ETag` that S3 answered to each; none for an upload by one PUT."""
+    """The parts with the `ETag` that S3 answered to each; none: all that are there."""
 
     parts: Annotated[list[PartDone], Meta(max_length=10_000)] = []
 
@@ -215,12 +215,13 @@ async def _presign(call: Call) -> Answer:
     sha256, size = read_sha256(new_upload.sha256, "/sha256"), new_upload.size_bytes
     await call.services.admission.store(call.environment, call.place.limits[STORED_BYTES], size)
     environment_id, own = call.environment.id, new_id()
-    objects, in_parts, begun = call.services.artifacts, size > PART_BYTES, False
-    upload_id = await objects.begin_parts(environment_id, object_key(own)) if in_parts else None
+    objects, begun = call.services.artifacts, False
+    # In parts, even when it is one: once they are assembled, no address writes to the object any more.
+    upload_id = await objects.begin_parts(environment_id, object_key(own))
     new = msgspec.structs.replace(
         _new(call, new_upload, own, new_upload.name, sha256, size, state=ArtifactState.UPLOADING, verified=False),
         upload_id=upload_id,
-        part_size_bytes=max(PART_BYTES, -(-size // 10_000)) if in_parts else None,
+        part_size_bytes=max(PART_BYTES, -(-size // 10_000)),
     )
 
     async def work(connection: Connection) -> Answer:
@@ -236,18 +237,18 @@ async def _presign(call: Call) -> Answer:
     try:
         return await once(call, environment_id, "artifacts", work)
     finally:
-        if upload_id is not None and not begun:
+        if not begun:
             with contextlib.suppress(WaypostError):
                 await objects.abort_parts(environment_id, object_key(own), upload_id)
 
 
 async def _upload_view(call: Call, artifact: Artifact) -> UploadView:
-    if artifact.upload_id is not None:
-        return UploadView(
-            artifact.expires_at, part_size_bytes=artifact.part_size_bytes, part_count=part_count(artifact)
+    count, url = part_count(artifact), None
+    if count == 1:
+        url = await call.services.artifacts.presigned_put(
+            artifact.environment_id, artifact.object_key, URL_SECONDS, artifact.upload_id or ""
         )
-    url = await call.services.artifacts.presigned_put(artifact.environment_id, artifact.object_key, URL_SECONDS)
-    return UploadView(artifact.expires_at, url)
+    return UploadView(artifact.expires_at, url, artifact.part_size_bytes, count)
 
 
 @endpoint(
@@ -265,8 +266,6 @@ async def parts(call: Call) -> Answer:
     wanted = await call.read(PartsWanted)
     async with call.services.database.unit() as connection:
         artifact = await _uploading(connection, call)
-    if artifact.upload_id is None:
-        raise errors.conflict("not_in_parts", "This upload is one PUT to the address that came with it.")
     count = part_count(artifact)
     over = next((number for number in wanted.numbers if number > count), None)
     if over is not None:
@@ -275,7 +274,7 @@ async def parts(call: Call) -> Answer:
         PartAddress(
             number,
             await call.services.artifacts.presigned_put(
-                artifact.environment_id, artifact.object_key, URL_SECONDS, artifact.upload_id, number
+                artifact.environment_id, artifact.object_key, URL_SECONDS, artifact.upload_id or "", number
             ),
             part_size(artifact, number),
         )
@@ -296,9 +295,7 @@ async def parts_there(call: Call) -> Answer:
     """By number, with the `ETag` that `complete` wants; whole parts only. None where the object store does not tell."""
     async with call.services.database.unit() as connection:
         artifact = await _uploading(connection, call)
-    found = []
-    if artifact.upload_id is not None:
-        found = await call.services.artifacts.parts(artifact.environment_id, artifact.object_key, artifact.upload_id)
+    found = await _there(call, artifact)
     whole = [
         PartView(part.number, part.size_bytes, part.etag)
         for part in found
@@ -340,36 +337,49 @@ async def complete(call: Call) -> Answer:
     return answer
 
 
+async def _there(call: Call, artifact: Artifact) -> list[PartThere]:
+    """The newest of each number, one of the right size before any other."""
+    objects, upload_id = call.services.artifacts, artifact.upload_id or ""
+    found = await objects.parts(artifact.environment_id, artifact.object_key, upload_id)
+    best: dict[int, PartThere] = {}
+    for part in sorted(found, key=lambda one: (one.size_bytes == part_size(artifact, one.number), one.modified_at)):
+        best[part.number] = part
+    return [best[number] for number in sorted(best)]
+
+
 async def _check_there(call: Call, artifact: Artifact, done: Completion) -> None:
-    """Return when the object is whole; raises 409, 422."""
-    await _assemble(call, artifact, done)
-    size = await call.services.artifacts.size(artifact.environment_id, artifact.object_key)
+    """Return when the object is whole, as an earlier try may have left it; raises 409, 422."""
+    objects, environment_id, key = call.services.artifacts, artifact.environment_id, artifact.object_key
+    size = await objects.size(environment_id, key)
     if size is None:
-        raise errors.conflict("content_missing", "Nothing was put at the address of this upload yet.")
+        await _assemble(call, artifact, done)
+        size = await objects.size(environment_id, key)
     if size != artifact.size_bytes:
-        raise errors.invalid(
-            "size_mismatch", f"The content has {size} bytes, not {artifact.size_bytes} as declared.", "/size_bytes"
-        )
+        raise _wrong_size(size or 0, artifact.size_bytes)
 
 
 async def _assemble(call: Call, artifact: Artifact, done: Completion) -> None:
-    """Make one object of the parts; what an earlier try assembled stays."""
-    if artifact.upload_id is None:
-        return
-    tags = {part.number: part.etag for part in done.parts}
-    missing = [number for number in range(1, part_count(artifact) + 1) if number not in tags]
-    objects, environment_id, key = call.services.artifacts, artifact.environment_id, artifact.object_key
-    if missing or len(tags) != part_count(artifact):
+    """Make one object of the parts that were named, or of all that are there."""
+    there, count = await _there(call, artifact), part_count(artifact)
+    tags = {part.number: part.etag for part in done.parts} or {part.number: part.etag for part in there}
+    if not tags:
+        raise errors.conflict("content_missing", "Nothing was put at the addresses of this upload yet.")
+    missing = [number for number in range(1, count + 1) if number not in tags]
+    if missing or len(tags) != count:
         raise errors.invalid(
-            "parts_missing",
-            f"All {part_count(artifact)} parts are named, each once; missing: {missing[:20]}.",
-            "/parts",
+            "parts_missing", f"There are to be {count} parts, each named once; missing: {missing[:20]}.", "/parts"
         )
-    try:
-        await objects.complete_parts(environment_id, key, artifact.upload_id, [tags[n] for n in sorted(tags)])
-    except WaypostError as error:
-        if error.code != "parts_incomplete" or await objects.size(environment_id, key) is None:
-            raise
+    for part in there:  # before they are assembled, so that a wrong one can be put again
+        if part.number in tags and part.size_bytes != part_size(artifact, part.number):
+            raise _wrong_size(part.size_bytes, part_size(artifact, part.number), part.number)
+    await call.services.artifacts.complete_parts(
+        artifact.environment_id, artifact.object_key, artifact.upload_id or "", [tags[n] for n in sorted(tags)]
+    )
+
+
+def _wrong_size(found: int, declared: int, part: int | None = None) -> WaypostError:
+    what = "The content" if part is None else f"Part {part}"
+    return errors.invalid("size_mismatch", f"{what} has {found} bytes, not {declared} as declared.", "/size_bytes")
 
 
 async def _uploading(connection: Connection, call: Call) -> Artifact:

@@ -13,7 +13,7 @@ _PRIVATE = frozenset({"environment"})  # facts that only operators see (decision
 
 
 class UploadView(msgspec.Struct):
-    """Where to put the content: one PUT to `url`, or `part_count` parts of `part_size_bytes` each (the last: fewer)."""
+    """Where to put the content: `part_count` parts of `part_size_bytes` each (the last: fewer); a lone one at `url`."""
 
     expires_at: datetime | None
     url: str | None = None

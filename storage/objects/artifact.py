@@ -44,6 +44,7 @@ class PartThere(msgspec.Struct, frozen=True):
     number: int
     size_bytes: int
     etag: str
+    modified_at: str  # RFC 3339, comparable as text
 
 
 class ArtifactObjects:
@@ -76,7 +77,8 @@ class ArtifactObjects:
         await self._complete(await self.signer(environment_id), path, upload_id, tags)
 
     async def parts(self, environment_id: UUID, key: str, upload_id: str) -> list[PartThere]:
-        """The parts that are there, by number; none where S3's policy does not let the environment's key ask."""
+        """The parts that are there, by number; none where S3's policy does not let the environment's key ask. One that
+        was put again may be there twice: SeaweedFS keeps both until the upload is completed."""
         signer, path = await self.signer(environment_id), f"/{bucket_name(environment_id)}/{key}"
         found: list[PartThere] = []
         while True:
@@ -85,7 +87,7 @@ class ArtifactObjects:
             if answer.status_code in (403, 404):
                 return found
             page = _parts(_good(answer).text)
-            found += [part for part in page if not found or part.number > found[-1].number]
+            found += page
             if not page or "<IsTruncated>true" not in answer.text:
                 return found
 
@@ -94,11 +96,9 @@ class ArtifactObjects:
         path = f"/{bucket_name(environment_id)}/{key}"
         await self._abort(await self.signer(environment_id), path, upload_id)
 
-    async def presigned_put(
-        self, environment_id: UUID, key: str, seconds: int, upload_id: str | None = None, number: int = 1
-    ) -> str:
-        """An address to PUT the object to, or a part of it."""
-        query = {} if upload_id is None else {"partNumber": str(number), "uploadId": upload_id}
+    async def presigned_put(self, environment_id: UUID, key: str, seconds: int, upload_id: str, number: int = 1) -> str:
+        """An address to PUT a part of the object to, until the upload is completed."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
         signer = await self.signer(environment_id, self._public_endpoint)
         return signer.presigned("PUT", f"/{bucket_name(environment_id)}/{key}", query, seconds)
 
@@ -278,7 +278,12 @@ class Writer:
 def _parts(text: str) -> list[PartThere]:
     """Of a ListPartsResult."""
     return [
-        PartThere(int(_element(part, "PartNumber")), int(_element(part, "Size")), html.unescape(_element(part, "ETag")))
+        PartThere(
+            int(_element(part, "PartNumber")),
+            int(_element(part, "Size")),
+            html.unescape(_element(part, "ETag")),
+            _element(part, "LastModified"),
+        )
         for part in _PART.findall(text)
     ]
 

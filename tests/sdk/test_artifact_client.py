@@ -95,8 +95,8 @@ async def test_an_upload_that_was_cut_off_goes_on(
     monkeypatch.setattr(module.Artifacts, "_put", failing)
     with pytest.raises(asyncio.CancelledError):
         await sdk.artifacts.upload(data, name="cut.bin")
-    uploading = [one async for one in sdk.artifacts.list(state="uploading")]
-    assert [one.name for one in uploading] == ["cut.bin"]
+    uploading = [one async for one in sdk.artifacts.list(state="uploading") if one.name == "cut.bin"]
+    assert len(uploading) == 1
     sent: list[int] = []
 
     def counting(self: Any, url: str, content: Any, start: int, length: int) -> Any:
