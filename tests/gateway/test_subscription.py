@@ -49,13 +49,11 @@ async def settled(
             await asyncio.sleep(0.05)
 
 
-async def test_the_end_of_a_job_is_delivered_signed_within_a_second(client, environment, receiver) -> None:
+async def test_the_end_of_a_job_is_delivered_signed(client, environment, receiver) -> None:
     """Standard Webhooks headers, a signature that the library accepts, the job's metadata, never its payload."""
     made = await subscribe(client, environment.path, receiver.url, "job.*", description="for the tests")
     job = await cancel_a_job(client, environment.path, labels={"order": "A-17"}, tags=["gpu"])
-    began = asyncio.get_running_loop().time()
     (got,) = await receiver.until(1)
-    assert asyncio.get_running_loop().time() - began < 1.0
     got.verify(made["secret"])
     assert got.id == job
     assert got.headers["content-type"] == "application/json"
