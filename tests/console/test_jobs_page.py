@@ -57,6 +57,24 @@ async def test_rows_change_in_place_and_newer_jobs_wait_to_be_asked_for(open_pag
     await expect(rows).to_contain_text(["a.two", "a.one"])
 
 
+async def test_ended_jobs_are_counted_and_then_replayed(open_page, place, axe):
+    """Of those that the filters let through, the ended ones; a new job for each, watched until it is done."""
+    for name in ("a.one", "a.one", "a.two"):
+        job = await place.submit(name, delay_seconds=3600, labels={"batch": "7"})
+        await place.client.post(f"{place.environment.path}/jobs/{job}/cancel")
+    await place.submit("a.one", delay_seconds=3600, labels={"batch": "7"})
+    page = await open_page(f"{place.page}/jobs?function=a.one&label=batch%3D7")
+    await page.get_by_role("button", name="Replay these…").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("2 jobs that have ended match these filters")
+    await expect(dialog).to_contain_text("2 canceled")
+    await axe(page)
+    await dialog.get_by_role("button", name="Replay 2 jobs").click()
+    await expect(dialog.get_by_role("status")).to_have_text("2 of 2 replayed.")
+    await dialog.get_by_role("link", name="To all jobs").click()
+    await expect(page.locator(".table-body [role=row]").filter(has_text="queued")).to_have_count(3)
+
+
 async def test_thousands_of_jobs_have_rows_only_for_what_is_in_sight(open_page, place):
     """Pages come as one scrolls, down to the last job; the keyboard goes from row to row."""
     await place.submit_many("many.jobs", 2_000, delay_seconds=86_400)

@@ -341,6 +341,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/jobs/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_jobs_replay"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/jobs/replays/{replay}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_jobs_replays_replay"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions": {
         parameters: {
             query?: never;
@@ -746,6 +778,22 @@ export interface components {
             source_ip: string | null;
             count: number;
             details: Record<string, never> | null;
+        };
+        /** BulkReplayView */
+        BulkReplayView: {
+            /** Format: uuid */
+            id: string;
+            state: string;
+            matched: number;
+            replayed: number;
+            skipped: number;
+            skips: components["schemas"]["Skip"][];
+            selection: unknown;
+            error: string | null;
+            created_by: string;
+            created_at: string;
+            started_at: string | null;
+            finished_at: string | null;
         };
         /** ConcurrencyView */
         ConcurrencyView: {
@@ -1181,6 +1229,20 @@ export interface components {
             /** @default  */
             description: string;
         };
+        /** NewReplay */
+        NewReplay: {
+            state?: string | string[];
+            function?: string | string[];
+            label?: string | string[];
+            trigger_id?: string | string[];
+            created_after?: string;
+            created_before?: string;
+            ids?: string[];
+            limit?: number;
+            overrides?: Record<string, never>;
+            /** @default false */
+            dry_run: boolean;
+        };
         /** NewRetry */
         NewRetry: {
             /** @default 5 */
@@ -1429,6 +1491,13 @@ export interface components {
             person: components["schemas"]["PersonView"];
             csrf_token?: string;
             access_token?: string;
+        };
+        /** Skip */
+        Skip: {
+            /** Format: uuid */
+            job_id: string;
+            code: string;
+            message: string;
         };
         /** StateCounts */
         StateCounts: {
@@ -2467,6 +2536,67 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LogPage"];
+                };
+            };
+        };
+    };
+    post_environment_jobs_replay: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["NewReplay"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkReplayView"];
+                };
+            };
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkReplayView"];
+                };
+            };
+        };
+    };
+    get_environment_jobs_replays_replay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                replay: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkReplayView"];
                 };
             };
         };

@@ -10,6 +10,7 @@ import { Button } from "../kit/control";
 import { Empty, Failed, Loading } from "../kit/panel";
 import { count, duration, Foreign, plural, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
+import { ReplayMany } from "./bulk";
 import { isFiltered, queryOf, readFilters, type Filters } from "./filter";
 import { FilterBar } from "./filter_bar";
 import { HEAD, useHead, useStates } from "./live";
@@ -72,6 +73,7 @@ function JobsOf({ place, filters }: { place: Place; filters: Filters }) {
         <span className="hint" role="status">
           {jobs.data && `${count(rows.length)}${jobs.hasNextPage ? " read so far" : ""}`}
         </span>
+        <div className="buttons">{rows.length > 0 && <ReplayMany place={place} filters={filters} now={began} />}</div>
       </div>
       <FilterBar filters={filters} onChange={(next) => void navigate({ to: ".", search: readFilters(next) as never })} />
       {added > 0 && (

@@ -129,7 +129,7 @@ export function Refusal({ problem }: { problem: Problem }) {
         <ul>
           {problem.faults.map((fault) => (
             <li key={`${fault.path} ${fault.code}`}>
-              {fault.path && <code>{fault.path}</code>} {fault.message}
+              {fault.path && <code>{fault.path}</code>} {fault.message !== problem.message && fault.message}
             </li>
           ))}
         </ul>

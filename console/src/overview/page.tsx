@@ -68,7 +68,7 @@ function Figures({ queue, at, functions, place }: { queue: Queue; at: number; fu
         </Figure>
       </ul>
       <div className="charts">
-        <Panel title="Ends a second">
+        <Panel title="Ended per second">
           <Chart
             at={rates.at}
             label={`Jobs that end a second since this page was opened; now ${rate(now ?? 0)}`}
@@ -78,7 +78,7 @@ function Figures({ queue, at, functions, place }: { queue: Queue; at: number; fu
             ]}
           />
         </Panel>
-        <Panel title="Jobs that wait">
+        <Panel title="Waiting">
           <Chart at={rates.at} label={`Jobs that wait since this page was opened; now ${count(queue.states.waiting)}`} lines={[{ name: "waiting", values: rates.waiting, color: "--busy" }]} />
         </Panel>
       </div>
