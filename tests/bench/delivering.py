@@ -6,22 +6,57 @@ The whole way is measured: the jobs expire, the fan-out follows the ledger, work
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 from tests.bench.context import Bench
 from tests.bench.fleet import wait_until
 from tests.bench.meter import Meter
-from tests.bench.report import Row
+from tests.bench.report import Row, milliseconds
 
 TARGET = 500  # deliveries a second
 BULK = 1_000
 
 
 def deliveries(bench: Bench) -> None:
-    """Attempts a second to one endpoint and to ten, and the CPU time of one."""
+    """How late a lone delivery is; attempts a second to one endpoint and to ten, and the CPU time of one."""
     with _receiver() as (port, pid):
+        _alone(bench, port)
         for endpoints, jobs in ((1, 4), (10, 1)):
             _measure(bench, port, pid, endpoints, jobs if bench.quick else 2 * jobs)
+
+
+def _alone(bench: Bench, port: int) -> None:
+    path, count = bench.place.path, 40 if bench.quick else 200
+    body = {"url": f"http://127.0.0.1:{port}/alone", "events": ["job.canceled"]}
+    subscription = bench.stack.call("POST", f"{path}/subscriptions", body)["id"]
+    for _ in range(count):
+        job = bench.stack.call("POST", f"{path}/jobs", {"function": "bench.canceled"}, key=bench.place.key)["id"]
+        bench.stack.call("POST", f"{path}/jobs/{job}/cancel", {}, key=bench.place.key)
+        time.sleep(0.05)  # one after the other, at no beat of the worker's
+    wait_until(lambda: _first_attempts(bench, [subscription])["n"] >= count, "deliveries", 60, pause_seconds=0.1)
+    (row,) = bench.stack.query(
+        """
+        select percentile_disc(array[0.5, 0.99]) within group (
+            order by extract(epoch from a.started_at - e.finished_at)::float8 * 1000
+        ) as ms
+        from control.delivery_attempt a
+        join control.delivery d on d.subscription_id = a.subscription_id and d.id = a.delivery_id
+        join control.job_end e on e.job_id = d.event_id
+        where a.subscription_id = $1 and a.number = 1
+        """,
+        subscription,
+    )
+    p50, p99 = row["ms"]
+    bench.rows.append(
+        Row(
+            "deliveries",
+            "end of a job → sent, one at a time",
+            milliseconds(p50=p50, p99=p99),
+            {"p50_ms": p50, "p99_ms": p99},
+        )
+    )
+    bench.stack.call("DELETE", f"{path}/subscriptions/{subscription}")
 
 
 def _measure(bench: Bench, port: int, pid: int, endpoints: int, thousands: int) -> None:
