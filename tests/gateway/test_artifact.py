@@ -249,6 +249,7 @@ async def test_an_upload_cut_at_any_tenth_leaves_nothing(
         await writer.drain()
         writer.close()
         await writer.wait_closed()
+    assert (await own_gateway.client.get("/healthz")).status_code == 200  # it has seen those before this
     async with asyncio.timeout(15):
         await own_gateway.services.idle.wait()
     assert await objects_of(own_gateway, environment.id) == set()
@@ -516,6 +517,31 @@ async def test_a_payload_can_be_an_artifact(client: httpx.AsyncClient, path: str
         assert (gone.status_code, gone.json()["code"]) == (422, "unknown_artifact")
     wrong = await client.post(f"{path}/jobs", json=body | {"payload": {"$artifact": "x"}})
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_artifact")
+
+
+async def test_a_bulk_replay_keeps_the_artifacts_that_payloads_are(client: httpx.AsyncClient, path: str) -> None:
+    """The new job refers to it; a job whose artifact is gone is skipped, with the reason."""
+    made = await uploaded(client, path, json.dumps({"text": fresh().hex()}).encode(), type="payload")
+    one, function = f"{path}/artifacts/{made['id']}", f"replayed{fresh(4).hex()}"
+    first = {"function": function, "payload": {"$artifact": made["id"]}}
+    await client.post(f"{path}/jobs/{(await client.post(f'{path}/jobs', json=first)).json()['id']}/cancel")
+
+    async def replayed() -> dict[str, Any]:
+        body = {"state": ["canceled"], "function": function}
+        begun = (await client.post(f"{path}/jobs/replay", json=body)).json()
+        async with asyncio.timeout(15):
+            while (now := (await client.get(f"{path}/jobs/replays/{begun['id']}")).json())["finished_at"] is None:  # noqa: ASYNC110 - no signal
+                await asyncio.sleep(0.05)
+        return dict(now)
+
+    assert (await replayed())["replayed"] == 1
+    new = next(found for found in (await client.get(one)).json()["referred_to_by"] if found["holds"])
+    assert (await client.delete(one)).status_code == 409
+    await client.post(f"{path}/jobs/{new['id']}/cancel")
+    assert (await client.delete(one)).status_code == 204
+    done = await replayed()
+    assert (done["replayed"], done["skipped"]) == (0, 2)
+    assert "unknown_artifact" in json.dumps(done)
 
 
 # --- bundles --------------------------------------------------------------------------------------------------------
