@@ -101,7 +101,7 @@ async def read_logs(call: Call) -> Answer:
     until = clock.monotonic() + asked.wait_seconds
     while True:
         page = await _page(call, record, asked)
-        if page.items or page.complete or clock.monotonic() >= until:
+        if page.items or page.complete or call.services.stopping or clock.monotonic() >= until:
             return ok(page)
         await asyncio.sleep(min(LOOK_SECONDS, max(0.0, until - clock.monotonic())))
         async with call.services.reading(call.environment) as connection:

@@ -9,6 +9,11 @@ import asyncpg
 import httpx
 import pytest
 
+from storage.postgres.replay.replay import choose
+from waypost.errors import WaypostError
+from waypost.ids import new_id
+from waypost.job.record import JobFilter
+
 WAIT_SECONDS = 15.0
 
 
@@ -158,3 +163,15 @@ async def test_only_ended_jobs_of_this_environment_are_replayed(
     made = await client.post(f"{environment.path}/jobs/replay", json={"ids": [foreign]})
     elsewhere = await client.get(f"{shared_environment.path}/jobs/replays/{made.json()['id']}")
     assert elsewhere.status_code == 404
+
+
+async def test_a_selection_that_takes_too_long_says_how_to_narrow_it() -> None:
+    """A rare state in a long ledger: the database gives up, the request does not fail without a word."""
+
+    class Slow:
+        async def fetch(self, *_: Any) -> None:
+            raise asyncpg.QueryCanceledError("canceling statement due to statement timeout")
+
+    with pytest.raises(WaypostError, match="selection_too_wide") as refused:
+        await choose(Slow(), new_id(), JobFilter(), 10)
+    assert "created_after" in refused.value.detail

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import msgspec
 
-from storage.postgres.database import Connection
+from storage.postgres.database import STATEMENT_SECONDS, Connection
 from storage.postgres.ledger.listing import page_of
 from storage.postgres.sql import load
+from waypost.errors import invalid
 from waypost.job.model import End, JobState
 from waypost.job.record import JobFilter
 from waypost.job.replay import MAX_SKIPS, BulkReplay, ReplayState, Skip
@@ -67,9 +69,20 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 async def choose(connection: Connection, environment_id: UUID, wanted: JobFilter, limit: int) -> list[Chosen]:
-    """The newest `limit` jobs that `wanted` lets through, oldest first. `connection` speaks as the environment."""
+    """The newest `limit` jobs that `wanted` lets through, oldest first. `connection` speaks as the environment.
+
+    Raises 422 `selection_too_wide` when they cannot be found in time: a rare state in a long ledger.
+    """
     page, values = page_of(wanted, limit, None)
-    return _chosen(await connection.fetch(page + load(_PACKAGE, "chosen"), environment_id, True, *values))
+    try:
+        rows = await connection.fetch(page + load(_PACKAGE, "chosen"), environment_id, True, *values)
+    except asyncpg.QueryCanceledError:
+        raise invalid(
+            "selection_too_wide",
+            f"Looking for these jobs takes longer than {STATEMENT_SECONDS} s; narrow it down with created_after.",
+            "/created_after",
+        ) from None
+    return _chosen(rows)
 
 
 async def choose_given(connection: Connection, environment_id: UUID, ids: Sequence[UUID]) -> list[Chosen]:
