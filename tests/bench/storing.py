@@ -40,7 +40,8 @@ def _rate(bench: Bench, noise: bytes) -> None:
     for number in range(1, rounds + 1):
         with Meter(bench.stack.groups()) as meter:
             taken.append(_upload(bench, noise, number))
-        used = {kind: used.get(kind, 0.0) + seconds for kind, seconds in meter.used.items()}
+        for kind, seconds in meter.used.items():
+            used[kind] = used.get(kind, 0.0) + seconds
         with Meter(bench.stack.groups()) as direct:
             alone.append(_put(bench, noise, number))
         used["objects alone"] = used.get("objects alone", 0.0) + direct.used["objects"]
