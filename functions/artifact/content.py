@@ -13,6 +13,7 @@ from waypost.artifact.model import ArtifactType, Reason
 from waypost.artifact.spec import SpecError, canonical_pairs
 
 HEAD_BYTES = 64 << 10
+MAX_DOCUMENT_BYTES = 16 << 20  # of what is made into objects
 MAX_CHECKED_BYTES = 64 << 20  # of JSON and text: larger content of these types is refused
 OCTETS = "application/octet-stream"
 _JSON, _TEXT, _ZIP, _GZIP, _TAR = (
@@ -79,15 +80,25 @@ def _json(_: str, file: IO[bytes], size_bytes: int) -> Description:
         return _rejected("content_too_large", f"JSON of at most {MAX_CHECKED_BYTES} bytes is taken.")
     try:
         text = file.read()
-        text.decode()
+        _check_utf8(memoryview(text))
         msgspec.json.decode(text, type=msgspec.Raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return _rejected("not_json", f"The content is not JSON: {str(error)[:200]}.")
     return Description((), {}, None)
 
 
+def _check_utf8(text: memoryview) -> None:
+    """Raises UnicodeDecodeError; never holds the text as characters, which may take four times its bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(text), HEAD_BYTES):
+        decoder.decode(text[start : start + HEAD_BYTES])
+    decoder.decode(b"", final=True)
+
+
 def _audit(found: str, file: IO[bytes], size_bytes: int) -> Description:
-    looked = _json(found, file, min(size_bytes, MAX_CHECKED_BYTES + 1))
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        return _rejected("content_too_large", f"A replay audit has at most {MAX_DOCUMENT_BYTES} bytes.")
+    looked = _json(found, file, size_bytes)
     if looked.reasons:
         return looked
     file.seek(0)
@@ -113,8 +124,8 @@ class _ReplayAudit(msgspec.Struct):
 
 def _report(_: str, file: IO[bytes], size_bytes: int) -> Description:
     """kv/v1 text with the groups that every DataGuard report has (governance contract §8.2)."""
-    if size_bytes > 16 << 20:
-        return _rejected("content_too_large", "A DataGuard report has at most 16 MiB.")
+    if size_bytes > MAX_DOCUMENT_BYTES:
+        return _rejected("content_too_large", f"A DataGuard report has at most {MAX_DOCUMENT_BYTES} bytes.")
     try:
         lines = canonical_pairs(file.read()).decode().splitlines()
     except SpecError as error:

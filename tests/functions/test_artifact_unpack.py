@@ -241,6 +241,8 @@ AUDIT = {"audit_v": 1, "policy": {"mode": "dry_run"}, "input": {}, "actions": []
         (ArtifactType.PAYLOAD, b"{", ["not_json"]),
         (ArtifactType.PAYLOAD, b'"\xff"', ["not_json"]),
         (ArtifactType.PAYLOAD, b"[" * 100_000, ["not_json"]),
+        (ArtifactType.PAYLOAD, b'"' + b"x" * (64 << 10) + "é".encode()[:1] + b'"', ["not_json"]),
+        (ArtifactType.PAYLOAD, b'"' + b"x" * ((64 << 10) - 2) + "é".encode() + b'"', []),
         (ArtifactType.SNAPSHOT, b"nothing", ["not_json"]),
         (ArtifactType.REPLAY_AUDIT, json.dumps(AUDIT).encode(), []),
         (ArtifactType.REPLAY_AUDIT, b"{}", ["invalid_file"]),
