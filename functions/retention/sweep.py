@@ -21,7 +21,7 @@ from storage.postgres.retention.preview import instant_now
 from storage.postgres.tenancy.environment import read_environment
 from waypost.ids import NIL
 from waypost.retention.decision import in_force
-from waypost.retention.model import ARTIFACTS, DELIVERIES, FIRINGS, JOBS, LOGS, PAYLOADS
+from waypost.retention.model import ARTIFACTS, DELIVERIES, FIRINGS, JOBS, LOGS, PAYLOADS, Retention
 from waypost.tenancy.model import Status
 
 REPLAYS = "replays"
@@ -40,13 +40,25 @@ class SweepPorts(msgspec.Struct, frozen=True):
 async def sweep(platform_job: PlatformJob, ports: SweepPorts) -> None:
     """Sweep the environment that is the job's subject. Raises `unavailable` when S3 is away: then it comes again."""
     environment_id, database = platform_job.subject, ports.database
-    async with database.unit() as connection:
-        environment = await read_environment(connection, environment_id)
-        now = await instant_now(connection)
-    if environment is None or environment.status not in (Status.READY, Status.SUSPENDED):
-        return
-    days = in_force(ports.days, environment.retention)
-    before = {name: now - timedelta(days=count) for name, count in days.days.items()}
+    done: Mapping[str, int] | None = None
+    while True:
+        async with database.unit() as connection:
+            environment = await read_environment(connection, environment_id)
+            now = await instant_now(connection)
+        if environment is None or environment.status not in (Status.READY, Status.SUSPENDED):
+            return
+        if done == environment.retention:
+            return  # else its days were changed meanwhile
+        done = environment.retention
+        days = in_force(ports.days, done)
+        removed = await _sweep(ports, environment_id, days, now)
+        async with database.unit() as connection:
+            await turn.mark_swept(connection, environment_id, {name: count for name, count in removed.items() if count})
+
+
+async def _sweep(ports: SweepPorts, environment_id: UUID, days: Retention, now: datetime) -> dict[str, int]:
+    """How much went, by kind."""
+    database, before = ports.database, {name: now - timedelta(days=count) for name, count in days.days.items()}
 
     def artifacts(after: UUID) -> Awaitable[tuple[int, UUID | None]]:
         return artifact.delete_artifacts(database, environment_id, before[ARTIFACTS], after)
@@ -64,8 +76,7 @@ async def sweep(platform_job: PlatformJob, ports: SweepPorts) -> None:
         removed[JOBS] = await _pages(_bound(job.delete_jobs, ports, environment_id, before[JOBS]))
     while await collect(database, ports.objects, environment_id):
         pass
-    async with database.unit() as connection:
-        await turn.mark_swept(connection, environment_id, {name: count for name, count in removed.items() if count})
+    return removed
 
 
 def _bound(work: Any, ports: SweepPorts, environment_id: UUID, before: datetime) -> Page:

@@ -163,6 +163,8 @@ async def patch_environment(call: Call) -> Answer:
             await sweep_soon(connection, changed.id)
         steps = await read_steps(connection, changed.id)
     call.services.tenancy_changed(changed.id)
+    if changed.retention != environment.retention:
+        nudge(call.services.valkey)
     view = _view(call, changed, steps)
     return ok(view, headers=tagged(etag(changed.row_version)))
 

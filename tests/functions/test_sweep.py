@@ -1,5 +1,6 @@
 """`retention.sweep`: what is too old goes, nothing else; twice, and killed in the middle."""
 
+import asyncio
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from functions.environment.phase import EnvironmentPorts
+from functions.retention import sweep as sweeping
 from functions.retention.sweep import SweepPorts, sweep
 from storage.objects.artifact import ArtifactObjects
 from storage.objects.store import ObjectStore
@@ -134,13 +136,11 @@ async def ground(environment: Any, client: httpx.AsyncClient, sweeps: SweepPorts
     answer = await client.patch(environment.path, json={"retention": days})
     assert answer.status_code == 200, answer.text
     made = Ground(sweeps, UUID(environment.id))
-    # The worker's own sweep has nothing to do with this: it would be a race.
+    async with asyncio.timeout(15):  # the worker's own sweep, which the change queued, is over before anything is there
+        while (await client.get(f"{environment.path}/retention")).json()["swept_at"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await made.execute(
-        "update control.platform_job set state = 'completed' where environment_id = $1 and kind = 'retention.sweep'"
-    )
-    await made.execute(
-        "update control.retention_sweep set next_at = now() + interval '1 day',"
-        " erased_until = now() - interval '90 days' where environment_id = $1"
+        "update control.retention_sweep set erased_until = now() - interval '90 days' where environment_id = $1"
     )
     return made
 
@@ -257,6 +257,27 @@ async def test_an_artifact_that_is_referred_to_at_the_last_moment_stays(
     monkeypatch.setattr(artifacts, "_delete", overtaken)
     await ground.run()
     assert (await ground.count("artifact"), await ground.count("artifact_blob")) == (1, 1)
+
+
+async def test_days_that_change_during_a_sweep_are_kept_to(
+    ground: Ground, client: httpx.AsyncClient, environment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change queues a sweep; one that runs already goes round once more."""
+    await ground.job(4)
+    look = sweeping.instant_now
+    changes = []
+
+    async def changed(connection: Any) -> Any:
+        now = await look(connection)
+        if not changes:
+            changes.append(True)
+            sql = "update control.environment set retention = retention || '{\"job_days\": 3}' where id = $1"
+            await ground.execute(sql)
+        return now
+
+    monkeypatch.setattr(sweeping, "instant_now", changed)
+    await ground.run()
+    assert await ground.count("job") == 0
 
 
 async def test_firings_deliveries_and_replays_go_by_their_days(ground: Ground) -> None:

@@ -1,5 +1,6 @@
 """An environment's days: shortened and taken back, never beyond the operator's."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -12,8 +13,8 @@ MOST = {
 
 
 async def test_days_are_shortened_and_taken_back(client: httpx.AsyncClient, environment: Any) -> None:
-    """Those named change; null takes one back; the record says what is in force and where it comes from; a sweep is
-    queued at once."""
+    """Those named change; null takes one back; the record says what is in force and where it comes from; a worker
+    sweeps at once."""
     before = await client.get(environment.path)
     assert before.json()["retention"] == MOST
     assert set(before.json()["retention_sources"].values()) == {"operator"}
@@ -27,6 +28,10 @@ async def test_days_are_shortened_and_taken_back(client: httpx.AsyncClient, envi
     seen = (await client.get(f"{environment.path}/retention")).json()
     assert (seen["retention"], seen["most"]) == (MOST | {"log_days": 7}, MOST)
     assert seen["next_at"] is not None
+    async with asyncio.timeout(15):
+        while (seen := (await client.get(f"{environment.path}/retention")).json())["swept_at"] is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert seen["removed"] == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 from storage.postgres.database import Connection
 from storage.postgres.platform.job import ensure_platform_job
 from waypost.ids import new_id
-from waypost.retention.model import SWEEP, LastSweep
+from waypost.retention.model import SWEEP, SWEEP_SECONDS, LastSweep
 
 # One that is new has nothing to sweep yet.
 _TAKE = """
@@ -26,10 +26,10 @@ with fresh as (
 update control.retention_sweep s set next_at = now() + $2::float8 * interval '1 second'
 from due where s.environment_id = due.environment_id returning s.environment_id
 """
-_SOON = """
-insert into control.retention_sweep as s (environment_id, erased_until)
-select id, created_at from control.environment where id = $1
-on conflict (environment_id) do update set next_at = least(s.next_at, now())
+_PLAN = """
+insert into control.retention_sweep (environment_id, erased_until, next_at)
+select id, created_at, now() + $2::float8 * interval '1 second' from control.environment where id = $1
+on conflict (environment_id) do nothing
 """
 _DONE = "update control.retention_sweep set swept_at = now(), removed = $2 where environment_id = $1"
 _READ = "select swept_at, next_at, removed from control.retention_sweep where environment_id = $1"
@@ -44,8 +44,9 @@ async def queue_due(connection: Connection, most: int, seconds: float) -> int:
 
 
 async def sweep_soon(connection: Connection, environment_id: UUID) -> None:
-    """Its turn is now: its days were changed."""
-    await connection.execute(_SOON, environment_id)
+    """Queue its sweep now, beside its turns: its days were changed. One that runs sees that at its end."""
+    await connection.execute(_PLAN, environment_id, SWEEP_SECONDS)
+    await ensure_platform_job(connection, new_id(), SWEEP, environment_id, environment_id)
 
 
 async def mark_swept(connection: Connection, environment_id: UUID, removed: dict[str, int]) -> None:
