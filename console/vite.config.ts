@@ -6,6 +6,6 @@ const api = process.env["WAYPOST_URL"] ?? "http://127.0.0.1:8080";
 
 export default defineConfig({
   plugins: [react()],
-  build: { target: "es2022", sourcemap: false, modulePreload: { polyfill: false }, assetsInlineLimit: 0 },
+  build: { target: "es2022", sourcemap: false, modulePreload: { polyfill: false }, assetsInlineLimit: 0, chunkSizeWarningLimit: 900 },
   server: { host: "127.0.0.1", proxy: { "/v1": api, "/docs": api } },
 });

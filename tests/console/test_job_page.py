@@ -67,6 +67,10 @@ async def test_a_dead_letter_tells_its_attempts_and_runs_again_with_another_payl
         await page.get_by_role("button", name="Replay with this payload").click()
         await expect(page.get_by_role("group", name="Result")).to_contain_text(BIG)
         await expect(page.get_by_role("link", name=job)).to_be_visible()  # replay of
+        await page.get_by_role("button", name="Compare…").click()
+        await expect(page.get_by_role("region", name="Payload: differences")).to_contain_text(BIG)
+        await expect(page.get_by_text("only this one has one")).to_be_visible()
+        await axe(page)
 
 
 async def test_why_it_is_not_running_is_said_with_the_numbers(open_page, place):

@@ -5,12 +5,10 @@ import { Problem } from "./problem";
 
 export type StateEvent = { job_id: string; state: string; attempt: number; at: string };
 export type ProgressEvent = { job_id: string; fraction: number; message: string };
-export type LogEvent = { job_id: string; at: string; attempt: number; level: string; message: string };
 
 export type Handlers = {
   state?: (event: StateEvent) => void;
   progress?: (event: ProgressEvent) => void;
-  log?: (event: LogEvent) => void;
   /** A new connection after one that broke: what was missed besides states is to be read again. */
   again?: () => void;
 };
@@ -18,14 +16,39 @@ export type Handlers = {
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 
-/** Follow a stream until `stop` is called. One that ends by itself is not asked again when `finite`. */
-export function follow(path: string, handlers: Handlers, { finite = false } = {}): () => void {
+/**
+ * Follow a stream until what is returned is called. A tab that nobody sees lets go of it and resumes when it is seen: a
+ * browser has six connections to a host, for all its tabs together.
+ */
+export function follow(path: string, handlers: Handlers): () => void {
   const abort = new AbortController();
-  void run(path, handlers, finite, abort.signal);
+  void run(path, handlers, abort.signal);
   return () => abort.abort();
 }
 
-async function run(path: string, handlers: Handlers, finite: boolean, signal: AbortSignal): Promise<void> {
+/** A controller that aborts when the tab is hidden, or with `signal`. */
+function whileSeen(signal: AbortSignal): AbortController {
+  const one = new AbortController();
+  const options = { signal: one.signal };
+  document.addEventListener("visibilitychange", () => document.hidden && one.abort(), options);
+  signal.addEventListener("abort", () => one.abort(), options);
+  return one;
+}
+
+function seen(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (document.hidden && !signal.aborted) return;
+      document.removeEventListener("visibilitychange", look);
+      resolve();
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+    look();
+  });
+}
+
+async function run(path: string, handlers: Handlers, signal: AbortSignal): Promise<void> {
   let last: string | null = null;
   let pause = FIRST_PAUSE_MS;
   let connected = false;
@@ -35,23 +58,27 @@ async function run(path: string, handlers: Handlers, finite: boolean, signal: Ab
       const data: unknown = JSON.parse(event.data);
       if (event.event === "job.state") handlers.state?.(data as StateEvent);
       if (event.event === "job.progress") handlers.progress?.(data as ProgressEvent);
-      if (event.event === "job.log") handlers.log?.(data as LogEvent);
     },
   });
   while (!signal.aborted) {
+    await seen(signal);
+    if (signal.aborted) return;
+    const attempt = whileSeen(signal);
     try {
       const headers: Record<string, string> = last === null ? {} : { "last-event-id": last };
-      const response = await send(new Request(new URL(path, location.origin), { headers, signal }));
+      const response = await send(new Request(new URL(path, location.origin), { headers, signal: attempt.signal }));
       if (!response.ok) throw await refusal(response);
       if (connected) handlers.again?.();
       connected = true;
       pause = FIRST_PAUSE_MS;
       parser.reset();
       await pump(response, (text) => parser.feed(text));
-      if (finite) return;
     } catch (error) {
-      if (signal.aborted || (error instanceof Problem && error.status >= 400 && error.status < 500)) return;
+      if (signal.aborted || (error instanceof Problem && error.status >= 400 && !error.retryable)) return;
+    } finally {
+      attempt.abort(); // lets go of its listeners, too
     }
+    if (document.hidden) continue;
     await sleep(pause, signal);
     pause = Math.min(pause * 2, LONGEST_PAUSE_MS);
   }

@@ -8,6 +8,7 @@ import { faultOf, indented } from "../json/tree";
 import { Button, Dialog, Field, Form } from "../kit/control";
 import { Copy } from "../kit/text";
 import { useMay } from "../account/session";
+import { Compare } from "./compare";
 import { curl } from "./curl";
 import { jobPath, type Job, type Listed } from "./model";
 import { isEnd } from "./state";
@@ -19,6 +20,7 @@ export function Actions({ job, place }: { job: Job; place: Place }) {
   return (
     <div className="buttons">
       <Copy text={() => curl(location.origin, place, job)} label="Copy as curl" look="plain" />
+      <Compare job={job} place={place} />
       {isEnd(job.state) ? (
         <Button look="primary" isDisabled={!may.allowed} onPress={() => setOpen("replay")}>
           Replay…

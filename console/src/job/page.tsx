@@ -3,14 +3,14 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { useEffect, useState, type ReactNode } from "react";
 import { useMay } from "../account/session";
-import { api, body, E, type Place, type Schemas } from "../api/client";
-import { follow, type LogEvent, type ProgressEvent } from "../api/events";
-import type { Problem } from "../api/problem";
+import type { Place } from "../api/client";
+import { follow, type ProgressEvent } from "../api/events";
 import { Json } from "../json/view";
 import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Copy, duration, Foreign, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
 import { Actions } from "./action";
+import { Log } from "./log";
 import { attemptsQuery, jobPath, jobQuery, type Job } from "./model";
 import { isEnd } from "./state";
 import { ErrorView, Timeline } from "./timeline";
@@ -41,11 +41,10 @@ function JobOf({ place, id }: { place: Place; id: string }) {
   );
 }
 
-/** Follows the job's events; what they say beyond states is kept here. */
-function useLive(place: Place, job: Job): { progress: ProgressEvent | null; lines: LogEvent[] } {
+/** Follows the job's events: a state reads the job again, progress is the last that was told. */
+function useProgress(place: Place, job: Job): ProgressEvent | null {
   const client = useQueryClient();
   const [progress, setProgress] = useState<ProgressEvent | null>(null);
-  const [lines, setLines] = useState<LogEvent[]>([]);
   const ended = isEnd(job.state);
   const path = jobPath(place, job.id);
   useEffect(() => {
@@ -53,22 +52,17 @@ function useLive(place: Place, job: Job): { progress: ProgressEvent | null; line
     const look = () => {
       void client.invalidateQueries({ queryKey: ["job", place, job.id] });
       void client.invalidateQueries({ queryKey: ["attempts", place, job.id] });
-      void client.invalidateQueries({ queryKey: ["logs", place, job.id] });
     };
-    return follow(
-      `${path}/events`,
-      { state: look, again: look, progress: setProgress, log: (line) => setLines((before) => [...before, line]) },
-      { finite: true },
-    );
+    return follow(`${path}/events`, { state: look, again: look, progress: setProgress });
   }, [path, ended, client]);
-  return { progress, lines };
+  return progress;
 }
 
 function Known({ job, place }: { job: Job; place: Place }) {
   const attempts = useQuery(attemptsQuery(place, job.id));
-  const live = useLive(place, job);
+  const live = useProgress(place, job);
   const may = useMay(place, "OperateEnvironment");
-  const progress = live.progress ?? job.progress;
+  const progress = live ?? job.progress;
   return (
     <>
       <div className="title">
@@ -94,7 +88,7 @@ function Known({ job, place }: { job: Job; place: Place }) {
             </Panel>
           )}
           <Bodies job={job} allowed={may.allowed} reason={may.reason} />
-          {may.allowed && <Logs place={place} job={job} lines={live.lines} />}
+          {may.allowed && <Log place={place} id={job.id} />}
         </div>
         <Panel title="Details">
           <Details job={job} place={place} />
@@ -132,39 +126,6 @@ function Bodies({ job, allowed, reason }: { job: Job; allowed: boolean; reason: 
       )}
     </>
   );
-}
-
-type Line = Schemas["LogView"];
-
-function Logs({ place, job, lines }: { place: Place; job: Job; lines: LogEvent[] }) {
-  const query = useQuery<Line[], Problem>({
-    queryKey: ["logs", place, job.id],
-    queryFn: async () => body(await api.GET(`${E}/jobs/{job}/logs`, { params: { path: { ...place, job: job.id } } })).items,
-  });
-  return (
-    <Panel title="Log">
-      <Loaded query={query}>
-        {(kept) => {
-          const shown = [...kept, ...lines.filter((line) => !kept.some((other) => sameLine(other, line)))];
-          return shown.length === 0 ? (
-            <p className="hint">It has logged nothing{isEnd(job.state) ? "." : " so far."}</p>
-          ) : (
-            <div className="log scroll" role="log" aria-label="Log" tabIndex={0}>
-              {shown.map((line, index) => (
-                <div key={index} className={`line ${line.level}`}>
-                  <Time at={line.at} short /> <span className="level">{line.level}</span> <Foreign>{line.message}</Foreign>
-                </div>
-              ))}
-            </div>
-          );
-        }}
-      </Loaded>
-    </Panel>
-  );
-}
-
-function sameLine(one: Line, other: LogEvent): boolean {
-  return one.at === other.at && one.attempt === other.attempt && one.message === other.message;
 }
 
 function Details({ job, place }: { job: Job; place: Place }) {

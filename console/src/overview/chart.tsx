@@ -6,6 +6,7 @@ import "uplot/dist/uPlot.min.css";
 export type Line = { name: string; values: number[]; color: string };
 
 const HEIGHT = 150;
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 export function Chart({ at, lines, label }: { at: number[]; lines: Line[]; label: string }) {
   const box = useRef<HTMLDivElement>(null);
@@ -22,7 +23,7 @@ export function Chart({ at, lines, label }: { at: number[]; lines: Line[]; label
         height: HEIGHT,
         legend: { show: false },
         cursor: { show: false },
-        axes: [axis, { ...axis, size: 46 }],
+        axes: [{ ...axis, space: 90, values: (_, at) => at.map((second) => CLOCK.format(second * 1000)) }, { ...axis, size: 46 }],
         scales: { y: { range: (_, __, max) => [0, Math.max(1, max * 1.1)] } },
         series: [{}, ...names.split("|").map((name, index) => ({ label: name, stroke: resolve(element, colors.split("|")[index] ?? ""), width: 2, points: { show: false } }))],
       },
@@ -39,7 +40,20 @@ export function Chart({ at, lines, label }: { at: number[]; lines: Line[]; label
     };
   }, [names, colors]);
   useEffect(() => plot.current?.setData([at, ...lines.map((line) => line.values)]));
-  return <div ref={box} className="chart" role="img" aria-label={label} style={{ height: HEIGHT }} />;
+  return (
+    <>
+      <div ref={box} className="chart" role="img" aria-label={label} style={{ height: HEIGHT }} />
+      {lines.length > 1 && (
+        <p className="legend hint">
+          {lines.map((line) => (
+            <span key={line.name} style={{ borderColor: `var(${line.color})` }}>
+              {line.name}
+            </span>
+          ))}
+        </p>
+      )}
+    </>
+  );
 }
 
 /** A colour of ours as a canvas takes it: light or dark is decided here. */
