@@ -197,10 +197,9 @@ async def test_bulk_keeps_all_in_order_or_nothing(client: httpx.AsyncClient, env
 
 
 async def test_what_comes_later_is_not_available(client: httpx.AsyncClient, shared_environment: Any) -> None:
-    """Invoke and the bulk replay: 501 with a code, not 404."""
-    for path in ("functions/a.b/invoke", "jobs/replay"):
-        answer = await client.post(f"{shared_environment.path}/{path}", json={})
-        assert (answer.status_code, answer.json()["code"]) == (501, "not_available")
+    """Invoke: 501 with a code, not 404."""
+    answer = await client.post(f"{shared_environment.path}/functions/a.b/invoke", json={})
+    assert (answer.status_code, answer.json()["code"]) == (501, "not_available")
 
 
 async def test_wait_seconds_answers_the_end_when_it_comes(client: httpx.AsyncClient, shared_environment: Any) -> None:
