@@ -341,3 +341,22 @@ async def test_a_preview_says_what_goes_and_takes_nothing(
     )
     after = (await client.post(f"{environment.path}/retention/preview")).json()["going"]
     assert not any(one["count"] for one in after.values())
+
+
+async def test_logs_of_jobs_that_are_gone_and_old_replays_go(ground: Ground) -> None:
+    """A week of the ledger was dropped; a bulk replay is as old as a job may be, one that runs stays."""
+    gone = await ground.job(40, ended=False)
+    kept = await ground.job(1)
+    for table, column in (("job", "id"), ("job_end", "job_id")):
+        await ground.execute(f"delete from control.{table} where environment_id = $1 and {column} = $2", gone)  # noqa: S608
+    async with ground.ports.database.unit() as connection:
+        long_ago = first_id_at(await connection.fetchval("select now()") - timedelta(days=11))
+    for place, state in ((1, "completed"), (2, "running")):
+        await ground.execute(
+            "insert into control.bulk_replay (environment_id, id, state, job_ids, matched, selection, created_by,"
+            " finished_at) values ($1, $2, $3, '', 0, '{}', 'x', $4::interval + now())",
+            *(UUID(int=long_ago.int + place), state, -timedelta(days=11) if state == "completed" else None),
+        )
+    assert await ground.run() == {"log_days": 1, "replays": 1}
+    assert (await ground.count("bulk_replay"), await ground.count("log_object")) == (1, 1)
+    assert [await ground.there(_log(job)) for job in (gone, kept)] == [False, True]
