@@ -28,6 +28,14 @@ DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 WAIT_MS = 15_000
 _QUIET = ("net::ERR_", "Failed to load resource")  # the browser's own lines about answers that a test provokes
 
+# Once in the life of a tab, as a person does: a key that the console has dropped stays dropped.
+_SIGN_IN = """
+if (!sessionStorage.getItem("signed-in")) {
+  sessionStorage.setItem("signed-in", "yes");
+  sessionStorage.setItem("waypost.key", %s);
+}
+"""
+
 expect.set_options(timeout=WAIT_MS)
 
 OpenPage = Callable[..., Awaitable[Page]]
@@ -70,8 +78,7 @@ async def open_page(chromium: Browser, platform: Any) -> AsyncIterator[OpenPage]
         watch(page, origin)
         given = platform.admin_key if key == "" else key
         if given is not None:
-            await page.goto(origin + "/sign-in")
-            await page.evaluate("key => sessionStorage.setItem('waypost.key', key)", given)
+            await page.add_init_script(_SIGN_IN % json.dumps(given))
         await page.goto(origin + path)
         return page
 
@@ -113,8 +120,14 @@ async def place(platform: Any, client: Any, environment: Any, make_node_credenti
     return Place(platform, client, environment, make_node_credential)
 
 
+@pytest.fixture
+async def common(platform: Any, client: Any, shared_environment: Any, make_node_credential: Any) -> "Place":
+    """The environment that all share who neither count nor need it empty: making one takes a second or two."""
+    return Place(platform, client, shared_environment, make_node_credential)
+
+
 class Place:
-    """A fresh environment with what tests do in it; `page` is the path of its pages."""
+    """An environment with what tests do in it; `page` is the path of its pages."""
 
     def __init__(self, platform: Any, client: Any, environment: Any, make_node_credential: Any) -> None:
         self.platform, self.client, self.environment = platform, client, environment

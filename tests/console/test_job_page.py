@@ -16,14 +16,14 @@ async def echo(job, payload):
     return payload
 
 
-async def test_payload_and_result_are_shown_exactly_and_as_text(open_page, place, axe):
+async def test_payload_and_result_are_shown_exactly_and_as_text(open_page, common, axe):
     """40 digits, 12.50, a script, right-to-left text, __proto__, and a string of a mebibyte."""
     long = "x" * ((1 << 20) - 400)
     rest = json.dumps({"script": SCRIPT, "rtl": "שלום مرحبا", "hidden": "a\u202eb", "long": long})[1:]
-    async with place.node({"echo.back": echo}):
-        job = await place.submit("echo.back", f'{{"big":{BIG},"amount":12.50,"__proto__":{{"a":1}},{rest}')
-        await place.ended(job)
-    page = await open_page(f"{place.page}/jobs/{job}")
+    async with common.node({"echo.back": echo}):
+        job = await common.submit("echo.back", f'{{"big":{BIG},"amount":12.50,"__proto__":{{"a":1}},{rest}')
+        await common.ended(job)
+    page = await open_page(f"{common.page}/jobs/{job}")
     for name in ("Payload", "Result"):
         tree = page.get_by_role("group", name=name)
         for text in (BIG, "12.50", "__proto__", "שלום مرحبا", "a\\u202eb", SCRIPT.replace('"', '\\"')):
@@ -39,7 +39,7 @@ async def test_payload_and_result_are_shown_exactly_and_as_text(open_page, place
     await axe(page)
 
 
-async def test_a_dead_letter_tells_its_attempts_and_runs_again_with_another_payload(open_page, place, axe):
+async def test_a_dead_letter_tells_its_attempts_and_runs_again_with_another_payload(open_page, common, axe):
     """Error and stack, every attempt with its node; the new payload's digits arrive at the node as typed."""
 
     async def picky(job, payload):
@@ -47,11 +47,11 @@ async def test_a_dead_letter_tells_its_attempts_and_runs_again_with_another_payl
             raise ValueError("this will not do")
         return payload
 
-    async with place.node({"picky.one": picky}, name="node-7"):
+    async with common.node({"picky.one": picky}, name="node-7"):
         retry = {"max_attempts": 2, "backoff": "none"}
-        job = await place.submit("picky.one", {"bad": 1}, retry=retry)
-        await place.ended(job)
-        page = await open_page(f"{place.page}/jobs/{job}")
+        job = await common.submit("picky.one", {"bad": 1}, retry=retry)
+        await common.ended(job)
+        page = await open_page(f"{common.page}/jobs/{job}")
         happened = page.get_by_role("region", name="What happened")
         await expect(happened).to_contain_text("Attempt 1")
         await expect(happened).to_contain_text("Attempt 2")
@@ -87,7 +87,7 @@ async def test_why_it_is_not_running_is_said_with_the_numbers(open_page, place):
             await expect(page.locator(".title .state")).to_have_text("completed")
 
 
-async def test_progress_and_log_are_followed_and_a_running_job_is_canceled(open_page, place):
+async def test_progress_and_log_are_followed_and_a_running_job_is_canceled(open_page, common):
     """Live from the node; afterwards the log is read from the record, each line once."""
     canceled = asyncio.Event()
 
@@ -100,9 +100,9 @@ async def test_progress_and_log_are_followed_and_a_running_job_is_canceled(open_
             canceled.set()
             raise
 
-    async with place.node({"slow.one": slow}):
-        page = await open_page(f"{place.page}/jobs")
-        job = await place.submit("slow.one", {})
+    async with common.node({"slow.one": slow}):
+        page = await open_page(f"{common.page}/jobs")
+        job = await common.submit("slow.one", {})
         await page.goto(page.url + f"/{job}")
         await expect(page.get_by_role("progressbar")).to_be_visible()
         await expect(page.locator(".progress")).to_contain_text("a quarter")
@@ -114,10 +114,10 @@ async def test_progress_and_log_are_followed_and_a_running_job_is_canceled(open_
         await expect(page.get_by_role("log").get_by_text("it begins")).to_have_count(1)
 
 
-async def test_a_viewer_is_told_why_there_is_no_payload_and_no_button(open_page, place, axe):
+async def test_a_viewer_is_told_why_there_is_no_payload_and_no_button(open_page, common, axe):
     """The role that counts is named; on a phone, nothing is wider than the screen."""
-    job = await place.submit("a.one", {"secret": 1})
-    page = await open_page(f"{place.page}/jobs/{job}", key=await place.viewer_key(), viewport=PHONE)
+    job = await common.submit("a.one", {"secret": 1})
+    page = await open_page(f"{common.page}/jobs/{job}", key=await common.viewer_key(), viewport=PHONE)
     await expect(page.get_by_text("Shown to who may operate this environment")).to_be_visible()
     await expect(page.get_by_text("viewer")).to_be_visible()
     await expect(page.get_by_role("button", name="Cancel…")).to_be_disabled()
@@ -125,22 +125,22 @@ async def test_a_viewer_is_told_why_there_is_no_payload_and_no_button(open_page,
     await axe(page)
 
 
-async def test_an_unknown_job_is_not_found(open_page, place):
+async def test_an_unknown_job_is_not_found(open_page, common):
     """In the API's words."""
-    page = await open_page(f"{place.page}/jobs/01a1ff07-0000-7000-8000-000000000000")
+    page = await open_page(f"{common.page}/jobs/01a1ff07-0000-7000-8000-000000000000")
     await expect(page.get_by_role("alert")).to_contain_text("Not found")
 
 
-async def test_copied_as_curl_it_is_a_command_that_submits_the_same(open_page, place, platform):
+async def test_copied_as_curl_it_is_a_command_that_submits_the_same(open_page, common, platform):
     """Quotes and digits survive the shell."""
 
     async def fail(job, payload):
         raise NonRetryable("no_use", "it's no use")
 
-    async with place.node({"quote.it": fail}):
-        job = await place.submit("quote.it", f'{{"text":"it\'s $HOME","big":{BIG}}}', labels={"a": "b"})
-        await place.ended(job)
-        page = await open_page(f"{place.page}/jobs/{job}", permissions=["clipboard-read", "clipboard-write"])
+    async with common.node({"quote.it": fail}):
+        job = await common.submit("quote.it", f'{{"text":"it\'s $HOME","big":{BIG}}}', labels={"a": "b"})
+        await common.ended(job)
+        page = await open_page(f"{common.page}/jobs/{job}", permissions=["clipboard-read", "clipboard-write"])
         await page.get_by_role("button", name="Copy as curl").click()
         await expect(page.get_by_text("Copied")).to_be_visible()
         command = await page.evaluate("navigator.clipboard.readText()")
@@ -148,6 +148,6 @@ async def test_copied_as_curl_it_is_a_command_that_submits_the_same(open_page, p
             command, env={"WAYPOST_KEY": platform.admin_key, "PATH": "/usr/bin:/bin"}, stdout=asyncio.subprocess.PIPE
         )
         made, _ = await process.communicate()
-        answer = (await place.client.get(f"{place.environment.path}/jobs/{json.loads(made)['id']}")).text
+        answer = (await common.client.get(f"{common.environment.path}/jobs/{json.loads(made)['id']}")).text
         assert f'"payload":{{"text":"it\'s $HOME","big":{BIG}}}' in answer.replace(": ", ":").replace(", ", ",")
         assert json.loads(answer)["labels"] == {"a": "b"}

@@ -59,10 +59,10 @@ async def test_a_node_is_drained(open_page, place, axe):
         await expect(page.locator(".title .state")).not_to_have_text("active")
 
 
-async def test_a_viewer_sees_the_fleet_and_connects_nothing(open_page, place, axe):
+async def test_a_viewer_sees_the_fleet_and_connects_nothing(open_page, common, axe):
     """On a phone; an unknown node is not found."""
-    async with place.node({"echo.back": echo}, name="node-6"):
-        page = await open_page(f"{place.page}/nodes", key=await place.viewer_key(), viewport=PHONE)
+    async with common.node({"echo.back": echo}, name="node-6"):
+        page = await open_page(f"{common.page}/nodes", key=await common.viewer_key(), viewport=PHONE)
         await expect(page.get_by_role("link", name="node-6")).to_be_visible()
         await expect(page.get_by_role("button", name="Connect a node…")).to_be_disabled()
         assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]

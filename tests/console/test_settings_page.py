@@ -38,10 +38,10 @@ async def test_a_key_is_shown_once_works_and_is_revoked(open_page, place, platfo
     await expect(other.get_by_role("status").filter(has_text="no longer valid")).to_be_visible()
 
 
-async def test_who_is_invited_joins_and_is_a_member(open_page, place, axe):
+async def test_who_is_invited_joins_and_is_a_member(open_page, common, axe):
     """The link leads to a page that asks for a password; then one is signed in, and listed with the role."""
     email = f"p{secrets.token_hex(6)}@example.com"
-    page = await open_page(f"{place.page}/settings/members")
+    page = await open_page(f"{common.page}/settings/members")
     await page.get_by_role("button", name="Invite…").click()
     await page.get_by_label("E-mail address").fill(email)
     await page.get_by_role("combobox", name="Role").select_option("viewer")
@@ -60,7 +60,7 @@ async def test_who_is_invited_joins_and_is_a_member(open_page, place, axe):
     await joining.get_by_label("Password").fill(PASSWORD)
     await joining.get_by_role("button", name="Join").click()
     await expect(joining.get_by_role("heading", name="Environments")).to_be_visible()
-    await joining.goto(joining.url + place.page[1:] + "/settings/members")
+    await joining.goto(joining.url + common.page[1:] + "/settings/members")
     await expect(joining.get_by_text(email)).to_be_visible()
     await expect(joining.get_by_role("button", name="Invite…")).to_be_disabled()
     await joining.goto(joining.url.replace("members", "audit"))
@@ -86,9 +86,9 @@ async def test_the_audit_is_filtered_and_limits_are_listed(open_page, place, axe
     await expect(page.get_by_role("alert")).to_contain_text("noun.verb")
 
 
-async def test_a_key_of_an_environment_is_told_what_it_may_not(open_page, place, axe):
+async def test_a_key_of_an_environment_is_told_what_it_may_not(open_page, common, axe):
     """On a phone: keys need ManageEnvironment; the organization is not its to see."""
-    page = await open_page(f"{place.page}/settings/keys", key=await place.viewer_key(), viewport=PHONE)
+    page = await open_page(f"{common.page}/settings/keys", key=await common.viewer_key(), viewport=PHONE)
     await expect(page.get_by_role("alert").first).to_contain_text("ManageEnvironment")
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     await axe(page)

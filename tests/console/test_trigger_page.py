@@ -46,9 +46,9 @@ async def test_a_schedule_is_made_tested_paused_and_deleted(open_page, place, ax
     await expect(page.get_by_text("No triggers yet")).to_be_visible()
 
 
-async def test_the_sender_that_is_shown_signs_as_the_webhook_asks(open_page, place):
+async def test_the_sender_that_is_shown_signs_as_the_webhook_asks(open_page, common):
     """Pasted into a shell it is taken, by Standard Webhooks; its secret is shown once."""
-    page = await open_page(f"{place.page}/triggers")
+    page = await open_page(f"{common.page}/triggers")
     await choose(page, "pushes")
     await page.get_by_label("Fires").select_option("webhook")
     await page.get_by_role("button", name="Create", exact=True).click()
@@ -94,9 +94,9 @@ async def test_a_subscription_shows_what_was_sent_and_answered(open_page, place,
         await expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-async def test_a_viewer_sees_triggers_and_makes_none(open_page, place, axe):
+async def test_a_viewer_sees_triggers_and_makes_none(open_page, common, axe):
     """On a phone; an unknown one is not found."""
-    page = await open_page(f"{place.page}/triggers", key=await place.viewer_key(), viewport=PHONE)
+    page = await open_page(f"{common.page}/triggers", key=await common.viewer_key(), viewport=PHONE)
     await expect(page.get_by_role("button", name="New trigger…")).to_be_disabled()
     await expect(page.get_by_role("button", name="New subscription…")).to_be_disabled()
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
