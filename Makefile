@@ -32,7 +32,13 @@ up: install ## the platform on this machine, in the foreground
 demo: install ## the main job on real input (DIR=… for another folder)
 	@$(BIN)/python -P -m infra.local.demo $(if $(DIR),--dir "$(DIR)")
 
-test: install ## the whole test suite against the real servers
+browser: ## Debian's Chromium, for the tests of the console
+	@command -v chromium >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq \
+	  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
+	|| echo "There is no chromium and it could not be installed: the tests of the console in a browser are left out." >&2
+
+test: install browser ## the whole test suite against the real servers
 	@$(BIN)/python -P -m pytest $(ARGS)
 
 lint: install ## style, types, import rules
@@ -64,4 +70,4 @@ lock: install ## pin the newest versions that fit
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis gateway/static console/node_modules console/dist
 
-.PHONY: help install console console-types up demo test lint check migrations bench fault proto access lock clean
+.PHONY: help install browser console console-types up demo test lint check migrations bench fault proto access lock clean

@@ -44,7 +44,8 @@ OpenPage = Callable[..., Awaitable[Page]]
 @pytest.fixture(scope="session")
 async def chromium() -> AsyncIterator[Browser]:
     path = shutil.which("chromium")
-    assert path is not None, "these tests need Debian's chromium: apt-get install chromium"
+    if path is None:
+        pytest.skip("there is no chromium here: make browser")
     await asyncio.to_thread(build.build)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=path, args=list(FLAGS))
