@@ -64,8 +64,9 @@ async def run_phase(plan: PhasePlan, environment_id: UUID, ports: EnvironmentPor
     if environment is None or not _stands(plan, standing):
         return
     left = [step.name for step in steps if step.state is not StepState.DONE]
-    if left:
-        await _mark(ports, plan, environment_id, left[0], StepState.RUNNING)
+    if not left:
+        return
+    await _mark(ports, plan, environment_id, left[0], StepState.RUNNING)
     for name, following in zip(left, [*left[1:], None], strict=True):
         if not await _run(plan, name, following, environment, ports):
             return

@@ -1,6 +1,7 @@
 """Another's bucket with one's own S3 key, another's door with one's own signing key: refused by the server."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,6 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from gateway.engine.signing import claims_of
-from storage.objects.admin import POLICY_NAME, policy
 from storage.objects.store import REGION, bucket_name
 from storage.secrets import EnvironmentKeys
 from tests.gateway.conftest import bearer
@@ -101,15 +101,17 @@ async def test_an_environments_s3_key_sees_no_other_bucket(platform: Any, tenant
         except ClientError:
             names = set()
         assert names <= {bucket_name(tenants[0].id)}
-        iam, other = _client(platform, tenants[0], "iam"), bucket_name(tenants[1].id)
+        iam, own, other = _client(platform, tenants[0], "iam"), bucket_name(tenants[0].id), bucket_name(tenants[1].id)
+        statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        everything = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         iam_attacks: list[Callable[[], Any]] = [
             iam.list_users,
             lambda: iam.list_access_keys(UserName=other),
             lambda: iam.create_access_key(UserName=other),
-            lambda: iam.get_user_policy(UserName=other, PolicyName=POLICY_NAME),
-            lambda: iam.put_user_policy(
-                UserName=bucket_name(tenants[0].id), PolicyName=POLICY_NAME, PolicyDocument=policy(tenants[1].id)
-            ),
+            lambda: iam.list_attached_user_policies(UserName=other),
+            lambda: iam.put_user_policy(UserName=own, PolicyName="more", PolicyDocument=everything),
+            lambda: iam.create_policy(PolicyName="more", PolicyDocument=everything),
+            lambda: iam.create_user(UserName=f"{other}/"),
             lambda: iam.delete_user(UserName=other),
             lambda: iam.create_user(UserName="stranger"),
         ]
