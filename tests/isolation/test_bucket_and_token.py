@@ -158,6 +158,16 @@ async def signers(platform: Any, tenants: tuple[Tenant, Tenant], environment_key
 
 
 async def _outcome(platform: Any, token: str) -> str:
+    """`joined`, or the status of the refusal. gRPC may reset a refused stream while the node still writes, and then
+    tells the node INTERNAL instead of the status that follows: such an attempt tells nothing and is repeated."""
+    for _ in range(5):
+        found = await _attempt(platform, token)
+        if found != "INTERNAL":
+            break
+    return found
+
+
+async def _attempt(platform: Any, token: str) -> str:
     node = FakeNode(platform.relay_address, token)
     try:
         async with asyncio.timeout(10):
