@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from infra.local.option import UpOptions
 from tests.isolation import secret_scan
 
 READY_SECONDS = 30.0
+
+# Run in the background of a shell we were told to ignore Ctrl-C, and so would be all commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Of every platform that a test starts: what runs when its environment is deleted has two seconds, and nobody puts right
 # what a test leaves half done on purpose.

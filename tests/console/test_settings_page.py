@@ -27,7 +27,7 @@ async def test_a_key_is_shown_once_works_and_is_revoked(open_page, place, platfo
     assert key not in await page.content()
     other = await open_page(f"{place.page}/jobs", key=key)
     await expect(other.get_by_text("No jobs yet")).to_be_visible()
-    await page.get_by_role("button", name="Rotate the key ci").click()
+    await keys.get_by_role("button", name="Rotate the key ci").click()
     await page.get_by_role("button", name="Rotate", exact=True).click()
     await page.get_by_role("button", name="I have it").click()
     await expect(keys.get_by_role("rowheader")).to_have_count(2)

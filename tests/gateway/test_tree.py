@@ -240,12 +240,12 @@ async def test_pages_are_stable_while_others_add(organization: Any) -> None:
 async def test_changes_are_in_the_audit_with_what_changed(organization: Any, project: Any, platform: Any) -> None:
     """Field by field; of settings the names alone."""
     path, administrator = organization
-    secret = secrets.token_hex(8)
-    await administrator.patch(path, json={"settings": {"token": secret}}, headers={"X-Request-Id": f"r-{secret}"})
-    await administrator.patch(project[0], json={"name": "Renamed"}, headers={"X-Request-Id": f"p-{secret}"})
+    secret, word = secrets.token_hex(8), secrets.token_hex(4)
+    await administrator.patch(path, json={"settings": {"token": secret}}, headers={"X-Request-Id": f"r-{word}"})
+    await administrator.patch(project[0], json={"name": "Renamed"}, headers={"X-Request-Id": f"p-{word}"})
     owner = await asyncpg.connect(platform.database_url("waypost_owner"))
     rows = await owner.fetch(
-        "select action, target, details from control.audit where request_id = any ($1)", [f"r-{secret}", f"p-{secret}"]
+        "select action, target, details from control.audit where request_id = any ($1)", [f"r-{word}", f"p-{word}"]
     )
     await owner.close()
     found = {row["action"]: (row["target"], json.loads(row["details"])) for row in rows}

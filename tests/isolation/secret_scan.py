@@ -26,6 +26,7 @@ _FIELD = re.compile(r"(^|_)(key|secret|token|password|csrf|link|code)$|^(admin_k
 _PUBLIC = re.compile(r"^(label|idempotency|sort)_key$|^code$")
 _TENANTS = ("payload", "result", "labels", "error", "details")  # what tenants wrote, under names of their own
 MIN_LENGTH = 16  # shorter values are words that may be anywhere
+MIN_KINDS = 6  # of characters: a row of the same one is no secret
 _METRICS = ("gateway", "relay", "worker")
 
 
@@ -37,7 +38,7 @@ class Collected:
         self.known: dict[str, str] = {}
 
     def note(self, what: str, value: str) -> None:
-        if len(value) >= MIN_LENGTH and value not in self.known:
+        if len(value) >= MIN_LENGTH and len(set(value)) >= MIN_KINDS and value not in self.known:
             self.known[value] = what
             with self._file.open("a") as out:
                 out.write(json.dumps([value, what]) + "\n")
