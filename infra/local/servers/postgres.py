@@ -24,7 +24,7 @@ _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
     "unix_socket_permissions": "0700",
-    "max_connections": "60",
+    "max_connections": "100",
     "max_locks_per_transaction": "256",  # a dump locks every table of every environment at once
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
