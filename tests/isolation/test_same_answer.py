@@ -159,9 +159,7 @@ async def belongings(tenants: tuple[Tenant, Tenant]) -> dict[str, str]:
         "credential": credential,
         "node": str(uuid4()),
         "function": "secret.report",
-        "replay": str(
-            uuid4()
-        ),  # of many jobs, and deliveries: like the others, they are looked up by environment and id
+        "replay": str(uuid4()),  # like deliveries, looked up by environment and id
         "delivery": str(uuid4()),
         "invitation": invited.json()["id"],
         "member": str(uuid4()),  # nobody accepted: members are people, and have no id that is another tenant's alone
