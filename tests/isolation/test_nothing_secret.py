@@ -21,16 +21,23 @@ def test_what_clients_are_told_is_collected(tmp_path: Path) -> None:
     collected = Collected(tmp_path / "secrets.1.jsonl")
     told = {
         "id": "1" * 20,
-        "key": "k" * 20,
-        "items": [{"client_secret": "s" * 20, "token_url": "http://not-a-secret"}],
-        "access_token": "t" * 20,
+        "key": "k-234567890123456789",
+        "items": [{"client_secret": "s-234567890123456789", "token_url": "http://not-a-secret"}],
+        "access_token": "t-234567890123456789",
+        "code_verifier_key": "x" * 20,  # no secret: one character
         "payload": {"token": "p" * 20},
         "label_key": "l" * 20,
     }
     request = httpx.Request("POST", "http://x/login", json={"password": "correct horse battery"})
-    answer = httpx.Response(200, json=told, headers={"set-cookie": f"session={'c' * 20}"}, request=request)
+    answer = httpx.Response(200, json=told, headers={"set-cookie": "session=c-234567890123456789"}, request=request)
     collected.look_at(answer)
-    assert set(collected.known) == {"k" * 20, "s" * 20, "t" * 20, "c" * 20, "correct horse battery"}
+    assert set(collected.known) == {
+        "k-234567890123456789",
+        "s-234567890123456789",
+        "t-234567890123456789",
+        "c-234567890123456789",
+        "correct horse battery",
+    }
     assert secret_scan.secrets_of_run(tmp_path) == collected.known
 
 
