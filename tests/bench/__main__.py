@@ -45,6 +45,7 @@ SCENARIOS: dict[str, Callable[[Bench], None]] = {
     "idle": running.idle,
     "submit": submitting.single,
     "bulk": submitting.bulk,
+    "many": submitting.many,
     "audit": auditing.cost,
     "usage": metering.cost,
     "webhooks": triggering.webhooks,

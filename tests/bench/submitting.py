@@ -1,10 +1,14 @@
 """Scenarios of submission: how many jobs a second are made durable, alone and in bulk."""
 
+import dataclasses
+import statistics
+
 from tests.bench.context import PARKED, Bench
 from tests.bench.report import Row, milliseconds
 
 TARGET_SINGLE = 12_000
 TARGET_BULK = 80_000
+MANY, TARGET_MANY = 300, 0.7
 
 
 def single(bench: Bench) -> None:
@@ -26,6 +30,33 @@ def single(bench: Bench) -> None:
                 note=outcome.generator,
             )
         )
+
+
+def many(bench: Bench) -> None:
+    """The same load into one environment and spread over many, in turns."""
+    count = 50 if bench.quick else MANY
+    admin = str(bench.stack.about["admin_key"])
+    places = tuple(dataclasses.replace(place, key=admin) for place in bench.stack.new_environments(count))
+    seconds = bench.seconds(5, 2)
+    rates: tuple[list[float], list[float]] = ([], [])
+    bench.load(bench.plan(2, connections=64, function=PARKED, places=places))  # routes, keys and counts are known then
+    for _ in range(4):
+        for rate, where in zip(rates, (places[:1], places), strict=True):
+            outcome, cpu = bench.load(bench.plan(seconds, connections=64, function=PARKED, places=where))
+            rate.append(outcome.per_second)
+    one, spread = map(statistics.median, rates)
+    bench.rows.append(
+        Row(
+            "many",
+            f"durable submissions into {count} environments against one, 64 at once",
+            f"× {spread / one:.2f} ({one:,.0f} → {spread:,.0f}/s)",
+            {"environments": count, "ratio": spread / one, "one_per_second": one, "many_per_second": spread},
+            target=f"≥ × {TARGET_MANY}",
+            met=spread / one >= TARGET_MANY,
+            cpu=cpu,
+            note=f"{outcome.generator}; medians of four turns",
+        )
+    )
 
 
 def bulk(bench: Bench) -> None:
