@@ -121,8 +121,8 @@ async def test_a_worker_provisions_what_is_queued_and_stops_gently(
         log = (await process.stderr.read()).decode()
     assert "Traceback" not in log
     async with ports.database.unit() as connection:
-        open_sessions = "select count(*) from control.session where process = $1 and ended_at is null"
-        assert await connection.fetchval(open_sessions, OURS) == 0
+        open_sessions = "select count(*) from control.session where process = $1 and pid = $2 and ended_at is null"
+        assert await connection.fetchval(open_sessions, OURS, process.pid) == 0
 
 
 async def test_lost_hints_are_sent_again(settings: dict[str, str], unprovisioned: Any, ports: EnvironmentPorts) -> None:
