@@ -38,3 +38,11 @@ def span(text: str) -> timedelta | None:
     """What `12h` means; None for anything else."""
     found = _SPAN.fullmatch(text)
     return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+
+
+def seconds(text: str, option: str, like: str = "0m, 90m, 12h or 7d") -> float:
+    """How long a span is. Raises UsageError naming the option, with spans like those that it takes."""
+    found = span(text)
+    if found is None:
+        raise UsageError(f"{option} is a span like {like}, not {text!r}.")
+    return found.total_seconds()

@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from waypost_sdk.command import output
-from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import span
+from waypost_sdk.command.instant import seconds
 from waypost_sdk.command.session import Org, connect
 
 app = typer.Typer(help="Invite people by one-time links.", no_args_is_help=True)
@@ -33,13 +32,9 @@ def create(
     as_json: output.Json = False,
 ) -> None:
     """Offer a role; the link is shown this once, and nothing is sent: give it to the person."""
-    life = None if expires is None else span(expires)
-    if expires is not None and life is None:
-        raise UsageError(f"--expires is a span like 12h, 3d or 2w, not {expires!r}.")
+    life = None if expires is None else seconds(expires, "--expires", "12h, 3d or 2w") or None
     with connect(context) as client:
-        made = client.invitations.create(
-            email, role, project=project, expires_in_seconds=life.total_seconds() if life else None, org=org
-        )
+        made = client.invitations.create(email, role, project=project, expires_in_seconds=life, org=org)
         output.show_one(made, as_json=as_json)
 
 

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from waypost_sdk.command import output
-from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import expiry, span
+from waypost_sdk.command.instant import expiry, seconds
 from waypost_sdk.command.session import IfMatch, connect
 
 if TYPE_CHECKING:
@@ -71,14 +70,9 @@ def rotate(
     as_json: output.Json = False,
 ) -> None:
     """Make a new key in the place of one, which is still valid for a while."""
-    seconds = None
-    if overlap is not None:
-        found = span(overlap)
-        if found is None:
-            raise UsageError(f"--overlap is a span like 0m, 90m, 12h or 7d, not {overlap!r}.")
-        seconds = found.total_seconds()
+    still = None if overlap is None else seconds(overlap, "--overlap")
     with connect(context) as client:
-        output.show_one(_keys(client, wide=org_wide).rotate(key_id, overlap_seconds=seconds), as_json=as_json)
+        output.show_one(_keys(client, wide=org_wide).rotate(key_id, overlap_seconds=still), as_json=as_json)
 
 
 @app.command()

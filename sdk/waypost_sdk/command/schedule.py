@@ -6,7 +6,7 @@ import typer
 
 from waypost_sdk.command import output, trigger
 from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import span
+from waypost_sdk.command.instant import seconds
 from waypost_sdk.command.session import connect
 
 app = typer.Typer(help="Work that starts by the clock.", no_args_is_help=True)
@@ -65,10 +65,7 @@ def create(
 
 
 def _seconds(text: str, option: str) -> float:
-    found = span(text)
-    if found is None:
-        raise UsageError(f"{option} is a span like 30s, 5m, 12h or 7d, not {text!r}.")
-    return found.total_seconds()
+    return seconds(text, option, "30s, 5m, 12h or 7d")
 
 
 def _whole(text: str) -> int:

@@ -6,7 +6,7 @@ import typer
 
 from waypost_sdk.command import output
 from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import instant, span
+from waypost_sdk.command.instant import instant, seconds
 from waypost_sdk.command.session import IfMatch, connect
 
 app = typer.Typer(help="Webhooks that go out: events of the environment, to URLs.", no_args_is_help=True)
@@ -102,12 +102,9 @@ def rotate_secret(
     as_json: output.Json = False,
 ) -> None:
     """Make a new signing secret, shown this once; the one before signs too for a while."""
-    found = None if overlap is None else span(overlap)
-    if overlap is not None and found is None:
-        raise UsageError(f"--overlap is a span like 0m, 90m, 12h or 7d, not {overlap!r}.")
+    still = None if overlap is None else seconds(overlap, "--overlap")
     with connect(context) as client:
-        seconds = None if found is None else found.total_seconds()
-        output.show_one(client.subscriptions.rotate_secret(subscription_id, overlap_seconds=seconds), as_json=as_json)
+        output.show_one(client.subscriptions.rotate_secret(subscription_id, overlap_seconds=still), as_json=as_json)
 
 
 @app.command("test")

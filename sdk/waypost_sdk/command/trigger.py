@@ -8,7 +8,7 @@ import typer
 
 from waypost_sdk.command import output
 from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import instant, span
+from waypost_sdk.command.instant import instant, seconds
 from waypost_sdk.command.session import IfMatch, connect
 
 app = typer.Typer(help="Work that starts by itself: webhooks that come in.", no_args_is_help=True)
@@ -136,14 +136,9 @@ def rotate_secret(
     as_json: output.Json = False,
 ) -> None:
     """Give a webhook a new secret, shown this once; the one before is valid for a while longer."""
-    seconds = None
-    if overlap is not None:
-        found = span(overlap)
-        if found is None:
-            raise UsageError(f"--overlap is a span like 0m, 90m, 12h or 7d, not {overlap!r}.")
-        seconds = found.total_seconds()
+    still = None if overlap is None else seconds(overlap, "--overlap")
     with connect(context) as client:
-        made = client.triggers.rotate_secret(trigger_id, secret=_secret(secret_file), overlap_seconds=seconds)
+        made = client.triggers.rotate_secret(trigger_id, secret=_secret(secret_file), overlap_seconds=still)
         output.show_one(made, as_json=as_json)
 
 
