@@ -6,7 +6,6 @@ them in the bucket (every few minutes), with what this gateway put there since.
 """
 
 import asyncio
-import contextlib
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from waypost.errors import WaypostError
 from waypost.job.decision import admit
 from waypost.limit.decision import require_room
 from waypost.limit.model import STORED_BYTES
+from waypost.task import stop
 from waypost.telemetry.log import get_logger
 from waypost.tenancy.model import Environment
 
@@ -100,10 +100,7 @@ class Admission:
             self._task = asyncio.create_task(self._keep_counting(), name="admission")
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def _keep_counting(self) -> None:
         """Until nobody submits any more."""

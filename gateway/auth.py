@@ -6,7 +6,6 @@ cookie. What a caller may do is waypost.access's to say.
 """
 
 import asyncio
-import contextlib
 from uuid import UUID
 
 from gateway.cache import Cache
@@ -18,6 +17,7 @@ from waypost import clock
 from waypost.access.key import check_key, digest, same_secret
 from waypost.access.model import Principal
 from waypost.errors import Category, WaypostError
+from waypost.task import stop
 from waypost.telemetry.log import get_logger
 
 CACHE_SECONDS = 5.0
@@ -53,10 +53,7 @@ class Keys:
 
     async def close(self) -> None:
         """Stop, after writing what is pending; a database that is away loses it."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
         await self._flush()
 
     async def principal(self, authorization: str | None) -> Principal:

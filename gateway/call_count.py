@@ -15,6 +15,7 @@ from storage.postgres.database import Database
 from storage.postgres.usage.event import insert_calls
 from waypost.errors import WaypostError
 from waypost.ids import new_id
+from waypost.task import stop
 from waypost.telemetry.log import get_logger
 
 FLUSH_SECONDS = 10.0
@@ -37,10 +38,7 @@ class CallCount:
 
     async def close(self) -> None:
         """Stop, after writing what waits; a database that is away loses it."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
         with contextlib.suppress(WaypostError):
             await self.flush()
             await self.flush()  # what came while a batch was on its way

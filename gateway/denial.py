@@ -24,6 +24,7 @@ from waypost.access.key import CLIENT_PREFIX, SESSION_PREFIX, check_key, check_t
 from waypost.audit.model import Denial
 from waypost.clock import monotonic
 from waypost.errors import WaypostError
+from waypost.task import stop
 from waypost.telemetry.log import get_logger
 
 FLUSH_SECONDS = 1.0
@@ -70,10 +71,7 @@ class Denials:
 
     async def close(self) -> None:
         """Stop, after writing what is pending; a database that is away loses it."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
         await self._write(list(self._open))
 
     def refused(self, exchange: Exchange, error: Exception) -> None:

@@ -13,6 +13,7 @@ from gateway.limit import RateLimit
 from storage.postgres.database import Database
 from storage.postgres.trigger.firing import insert_firings
 from waypost.errors import WaypostError
+from waypost.task import stop
 from waypost.telemetry.log import get_logger
 from waypost.trigger.model import Firing, Outcome
 
@@ -41,10 +42,7 @@ class Firings:
 
     async def close(self) -> None:
         """Stop, after writing what waits; a database that is away loses it."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
         with contextlib.suppress(WaypostError):
             await self._write()
 

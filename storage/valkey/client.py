@@ -14,6 +14,7 @@ import structlog
 from storage.valkey.address import Address, parse_address
 from storage.valkey.connection import Connection, ConnectionLost, ReplyError
 from waypost.errors import unavailable
+from waypost.task import stop
 
 __all__ = ["ReplyError", "Subscription", "Valkey"]
 
@@ -86,10 +87,7 @@ class Valkey:
     async def close(self) -> None:
         """Send what is pending and end; further publications are dropped."""
         await asyncio.sleep(0)  # publications of this turn are written by call_soon
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     @property
     def connected(self) -> bool:
