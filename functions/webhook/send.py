@@ -45,9 +45,7 @@ class Sender:
         try:
             async with asyncio.timeout(seconds):
                 await self._exchange(httpcore.URL(url), lines, body, seconds, started, collected)
-        except TimeoutError:
-            return _answered(started, collected) if started else Answered(None, "timed_out", None)
-        except httpcore.TimeoutException:
+        except (TimeoutError, httpcore.TimeoutException):
             return _answered(started, collected) if started else Answered(None, "timed_out", None)
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
             return _answered(started, collected) if started else Answered(None, _word(error), None)
