@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import asyncpg
 
@@ -85,14 +85,14 @@ def environments(bench: Bench) -> None:
         for place in places
     ]
     fleet_process = NodeProcess.lean(bench.folder, "environments", bench.stack.relay_address, nodes)
-    admin = str(bench.stack.about["admin_key"])
+    targets = bench.as_administrator(places)
     seconds = bench.seconds(20, 4)
-    warm = bench.plan(2, connections=64, places=_with_key(places, admin), specs=specs)
+    warm = bench.plan(2, connections=64, places=targets, specs=specs)
     bench.load(warm)  # routes are made at their first job
     wait_until(lambda: _left(bench) == 0, "the warm-up ending", 60)
     began = time.time_ns()
     with Meter({**bench.stack.groups(), "nodes": [fleet_process.pid]}) as meter:
-        plan = bench.plan(seconds, connections=64, rate=PROBE_RATE, places=_with_key(places, admin), specs=specs)
+        plan = bench.plan(seconds, connections=64, rate=PROBE_RATE, places=targets, specs=specs)
         outcome, cpu = bench.load(plan)
     wait_until(lambda: _left(bench) == 0, "the queue running empty", 60)
     late = fleet_process.stop().late_ms(after_ns=began + int(1e9))
@@ -109,10 +109,6 @@ def environments(bench: Bench) -> None:
             note=f"{outcome.generator}; {count} lean nodes in one process",
         )
     )
-
-
-def _with_key(places: tuple[Any, ...], key: str) -> tuple[Any, ...]:
-    return tuple(type(place)(place.id, place.path, key) for place in places)
 
 
 def _left(bench: Bench) -> int:

@@ -43,26 +43,23 @@ def cpu_seconds(pids: list[int]) -> float:
 
 def pss_bytes(pids: list[int]) -> int:
     """Proportional set size: shared pages are counted once over all who share them."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-    return total
+    return _rolled_up(pids, "Pss:")
 
 
 def private_bytes(pids: list[int]) -> int:
     """What nobody else shares: unlike PSS it does not change when other processes with the same libraries come and
     go."""
+    return _rolled_up(pids, "Private_")
+
+
+def _rolled_up(pids: list[int], prefix: str) -> int:
     total = 0
     for pid in pids:
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
+        total += sum(int(line.split()[1]) for line in lines if line.startswith(prefix)) * 1024
     return total
 
 

@@ -1,6 +1,5 @@
 """Scenarios of submission: how many jobs a second are made durable, alone and in bulk."""
 
-import dataclasses
 import statistics
 
 from tests.bench.context import PARKED, Bench
@@ -35,8 +34,7 @@ def single(bench: Bench) -> None:
 def many(bench: Bench) -> None:
     """The same load into one environment and spread over many, in turns."""
     count = 50 if bench.quick else MANY
-    admin = str(bench.stack.about["admin_key"])
-    places = tuple(dataclasses.replace(place, key=admin) for place in bench.stack.new_environments(count))
+    places = bench.as_administrator(bench.stack.new_environments(count))
     seconds = bench.seconds(5, 2)
     rates: tuple[list[float], list[float]] = ([], [])
     bench.load(bench.plan(2, connections=64, function=PARKED, places=places))  # routes, keys and counts are known then
