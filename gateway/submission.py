@@ -12,10 +12,9 @@ from gateway.endpoint import Call
 from gateway.exchange import Answer
 from gateway.idempotency import REPLAYED, key_of, request_hash, reused
 from gateway.v1.view import JobReference, created_view, encode
-from storage.postgres.artifact.change import refer
+from storage.postgres.artifact.change import hold_payload
 from storage.postgres.ledger.record import read_job
 from waypost import errors
-from waypost.artifact.decision import reference_in, unknown_reference
 from waypost.ids import new_id
 from waypost.job.decision import not_taking
 from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Request, Submission
@@ -44,9 +43,7 @@ async def prepare(
     payload, payload_object = None, None
     if spec.payload:
         limits = call.place.limits
-        named = reference_in(spec.payload)
-        if named is not None:
-            await _keep_for(call, named, job_id)
+        await hold_payload(services.database, environment.id, spec.payload, job_id)
         if len(spec.payload) > limits[PAYLOAD_BYTES]:
             raise payload_over_limit(len(spec.payload), limits[PAYLOAD_BYTES])
         if len(spec.payload) > MAX_INLINE_BYTES:
@@ -79,13 +76,6 @@ async def prepare(
         request_hash=hashed,
         idempotency_scope=scope,
     )
-
-
-async def _keep_for(call: Call, artifact_id: UUID, job_id: UUID) -> None:
-    """Note that a job's payload is an artifact, before the job is there; raises 422 when it is not to be had."""
-    async with call.services.database.unit() as connection:
-        if not await refer(connection, call.environment.id, artifact_id, "job", job_id):
-            raise unknown_reference()
 
 
 async def admit(call: Call, count: int = 1) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from jobs.platform import Later
 from jobs.wake import wakes
 from storage.objects.store import ObjectStore
-from storage.postgres.artifact.change import refer
+from storage.postgres.artifact.change import hold_payload
 from storage.postgres.database import Connection, Database
 from storage.postgres.ledger import record as records
 from storage.postgres.ledger.ledger import Ledger
@@ -28,7 +28,6 @@ from storage.postgres.tenancy.storage import stored_bytes
 from storage.postgres.trigger.schedule import waiting_jobs
 from storage.secrets import EnvironmentKeys
 from storage.valkey.client import Valkey
-from waypost.artifact.decision import reference_in, unknown_reference
 from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 from waypost.job.decision import admit
@@ -183,13 +182,6 @@ async def _payload(record: JobRecord, key: DataKey, ports: ReplayPorts) -> bytes
         raise WaypostError("payload_unreadable", str(error), Category.INTERNAL) from error
 
 
-async def _keep_for(environment_id: UUID, artifact_id: UUID, job_id: UUID, ports: ReplayPorts) -> None:
-    """Note that the new job's payload is an artifact; raises 422 when it is not to be had any more."""
-    async with ports.database.unit() as connection:
-        if not await refer(connection, environment_id, artifact_id, "job", job_id):
-            raise unknown_reference()
-
-
 async def _submission(
     found: BulkReplay,
     record: JobRecord,
@@ -204,9 +196,7 @@ async def _submission(
     if size > limits[PAYLOAD_BYTES]:
         raise payload_over_limit(size, limits[PAYLOAD_BYTES])
     job_id, concurrency = new_id(), spec.policy.concurrency
-    named = reference_in(spec.payload)
-    if named is not None:
-        await _keep_for(found.environment_id, named, job_id, ports)
+    await hold_payload(ports.database, found.environment_id, spec.payload, job_id)
     route = await ports.ledger.resolve_route(found.environment_id, spec.function, spec.selectors)
     sealed = key.seal(f"job:{job_id}:payload", spec.payload) if spec.payload else None
     in_bucket = None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.artifact.bundle import REQUIRED, describe_bundle
-from waypost.artifact.decision import not_modified, read_range, reference_in
+from waypost.artifact.decision import not_modified, read_range, reference_in, references_within
 from waypost.artifact.redaction import REDACTED, redact_arguments, redact_pair, redact_text
 from waypost.artifact.spec import SpecError, canonical_spec, spec_hash
 from waypost.errors import Category, WaypostError
@@ -72,12 +72,23 @@ def test_a_payload_names_an_artifact_by_that_field_alone() -> None:
     """Anything else is a payload like any other; a name that is no id is refused."""
     own = "01890a5d-ac96-774b-bcce-b302099a8057"
     assert str(reference_in(b'{"$artifact": "%s"}' % own.encode())) == own
+    assert str(reference_in(b'{"\\u0024artifact": "%s"}' % own.encode())) == own
     for text in (b"", b"null", b'"$artifact"', b'{"$artifact": "%s", "b": 1}' % own.encode(), b'[{"$artifact": 1}]'):
         assert reference_in(text) is None
     for text in (b'{"$artifact": 1}', b'{"$artifact": "x"}', b'{"$artifact": null}'):
         with pytest.raises(WaypostError) as error:
             reference_in(text)
         assert error.value.code == "invalid_artifact"
+
+
+def test_what_a_payload_contains_is_found_wherever_it_stands() -> None:
+    """Each artifact once; not in texts, not beside other fields, not by what is no id."""
+    one, two = "01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"
+    document = {"a": [{"$artifact": one}, {"b": {"$artifact": two}}, {"$artifact": one}], "n": 1}
+    for text in (json.dumps(document), json.dumps(document, indent=2)):
+        assert [str(found) for found in references_within(text.encode())] == [one, two]
+    for other in ({"text": json.dumps(document)}, [{"$artifact": one, "b": 1}], [{"$artifact": "x" * 36}], [one]):
+        assert references_within(json.dumps(other).encode()) == []
 
 
 # RFC 8785, appendix B: the bits of a double and how it is written.

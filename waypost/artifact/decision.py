@@ -17,6 +17,7 @@ _SHA256 = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _FIELD = f'"{REFERENCE_FIELD}"'.encode()
+_WITHIN = re.compile(rb'\{\s*"' + re.escape(REFERENCE_FIELD).encode() + rb'"\s*:\s*"([0-9a-fA-F-]{36})"\s*\}')
 _MAX_REFERENCE_BYTES = 200  # an id with its field, however it is spaced
 _TYPES = tuple(kind.value for kind in ArtifactType)
 
@@ -124,7 +125,7 @@ def reference_in(payload: bytes) -> UUID | None:
 
     Raises 422 for an object with that field alone whose value is no id.
     """
-    if len(payload) > _MAX_REFERENCE_BYTES or _FIELD not in payload:
+    if len(payload) > _MAX_REFERENCE_BYTES or not _named(payload):
         return None
     try:
         document: Any = msgspec.json.decode(payload)
@@ -137,6 +138,21 @@ def reference_in(payload: bytes) -> UUID | None:
     if found is None:
         raise invalid("invalid_artifact", "The payload names an artifact by something that is no id.", "/payload")
     return found
+
+
+def references_within(payload: bytes) -> list[UUID]:
+    """The artifacts that a payload names anywhere in it by `{"$artifact": "<id>"}`, each once, in order.
+
+    Found by their text: inside a JSON string every quote has a backslash before it, so none is taken for one.
+    """
+    if _FIELD not in payload:
+        return []
+    ids = (parse_id(found[1].decode()) for found in _WITHIN.finditer(payload))
+    return list(dict.fromkeys(found for found in ids if found is not None))
+
+
+def _named(payload: bytes) -> bool:
+    return _FIELD in payload or b"\\u" in payload  # the field's name may be written with escapes
 
 
 def unknown_reference() -> WaypostError:

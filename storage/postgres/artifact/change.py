@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 
 from storage.postgres.artifact.row import COLUMNS, artifact_of
-from storage.postgres.database import Connection
+from storage.postgres.database import Connection, Database
+from waypost.artifact.decision import reference_in, references_within, unknown_reference
 from waypost.artifact.model import Artifact, ArtifactState, Reason, object_key
 from waypost.job.decision import not_taking
 from waypost.tenancy.model import Status
@@ -60,6 +61,14 @@ _REFER = """
 insert into control.artifact_reference (environment_id, artifact_id, kind, id)
 select $1, a.id, $3, $4 from control.artifact a
 where a.environment_id = $1 and a.id = $2 and a.state in ('received', 'ingested') for key share
+on conflict do nothing
+"""
+# Those that are there: what else a payload holds is its function's business.
+_REFER_ALL = """
+insert into control.artifact_reference (environment_id, artifact_id, kind, id)
+select $1, a.id, $3, $4 from control.artifact a
+where a.environment_id = $1 and a.id = any ($2::uuid[]) and a.state in ('received', 'ingested')
+order by a.id for key share
 on conflict do nothing
 """
 _STANDS = """
@@ -159,6 +168,21 @@ async def refer(connection: Connection, environment_id: UUID, artifact_id: UUID,
     """Note that something refers to an artifact; False when there is no such artifact, or it was rejected."""
     await connection.execute(_REFER, environment_id, artifact_id, kind, identifier)
     return await connection.fetchrow(_STANDS, environment_id, artifact_id) is not None
+
+
+async def hold_payload(database: Database, environment_id: UUID, payload: bytes, job_id: UUID) -> None:
+    """Note which artifacts a job's payload is or contains, before the job is there: they stay until it ends.
+
+    What the payload stands for must be had, else 422 `unknown_artifact`; of what it contains, what is there is held.
+    """
+    whole, within = reference_in(payload), references_within(payload)
+    if whole is None and not within:
+        return
+    async with database.unit() as connection:
+        if whole is None:
+            await connection.execute(_REFER_ALL, environment_id, within, "job", job_id)
+        elif not await refer(connection, environment_id, whole, "job", job_id):
+            raise unknown_reference()
 
 
 async def _hold_environment(connection: Connection, environment_id: UUID) -> None:
