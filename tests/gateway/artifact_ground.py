@@ -8,8 +8,11 @@ import secrets
 import tarfile
 import time
 from typing import Any
+from uuid import UUID
 
 import httpx
+
+from tests.gateway.conftest import OwnGateway
 
 INGEST_SECONDS = 15.0
 
@@ -81,3 +84,11 @@ def tar_of(files: dict[str, bytes]) -> bytes:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+async def objects_of(own: OwnGateway, environment_id: str) -> set[str]:
+    """Keys in the environment's bucket."""
+    found: set[str] = set()
+    async for page in own.services.artifacts.list(UUID(environment_id), "artifacts/"):
+        found |= {one.key for one in page}
+    return found

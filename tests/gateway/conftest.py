@@ -105,3 +105,9 @@ async def foreign_key(client: httpx.AsyncClient) -> str:
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.fixture
+def path(shared_environment: Any) -> str:
+    """Of the environment that tests share."""
+    return str(shared_environment.path)
