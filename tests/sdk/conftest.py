@@ -1,9 +1,13 @@
-"""A fake relay and a fake token endpoint for tests of the node runtime: real sockets, real grpc, no platform behind."""
+"""Commands in a fresh environment; and for the node runtime a fake relay and a fake token endpoint.
+
+The fakes have real sockets and real grpc, and no platform behind.
+"""
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +26,7 @@ from waypost_contracts.waypost_frame_pb2 import (
     RelayFrame,
     Settled,
 )
+from waypost_sdk.command.main import main
 
 
 class FakeStream:
@@ -255,3 +260,22 @@ def serving() -> Callable[[Any], Any]:
             await asyncio.gather(task, return_exceptions=True)
 
     return serve
+
+
+@pytest.fixture
+def variables(platform: Any, environment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The variables of a command for a fresh environment."""
+    monkeypatch.setenv("WAYPOST_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("WAYPOST_URL", platform.api_url)
+    monkeypatch.setenv("WAYPOST_KEY", platform.admin_key)
+    monkeypatch.setenv("WAYPOST_ENVIRONMENT", environment.place)
+    return environment
+
+
+def output_of(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """What the command `waypost` printed, run in this process; it ended with that exit code."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    captured = capsys.readouterr()
+    assert ended.value.code == code, captured.err
+    return captured.out

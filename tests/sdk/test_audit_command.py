@@ -8,40 +8,23 @@ from typing import Any
 
 import pytest
 from waypost_sdk import AsyncClient, ForbiddenError
-from waypost_sdk.command.main import main
 
-
-@pytest.fixture
-def variables(platform: Any, environment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The variables of a command for a fresh environment."""
-    monkeypatch.setenv("WAYPOST_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("WAYPOST_URL", platform.api_url)
-    monkeypatch.setenv("WAYPOST_KEY", platform.admin_key)
-    monkeypatch.setenv("WAYPOST_ENVIRONMENT", environment.place)
-    return environment
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["audit", *words])
-    captured = capsys.readouterr()
-    assert ended.value.code == code, captured.err
-    return captured.out
+from tests.sdk.conftest import output_of
 
 
 def test_the_command_lists_and_exports(variables: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The environment's log by default, filters, the organization's; JSON Lines on stdout, CSV into a file."""
-    listed = json.loads(run(capsys, "list", "--action", "environment.*"))
+    listed = json.loads(output_of(capsys, "audit", "list", "--action", "environment.*"))
     assert [entry["action"] for entry in listed] == ["environment.provision", "environment.create"]
-    wide = json.loads(run(capsys, "list", "--env", variables.slug, "--outcome", "done", "--limit", "1"))
+    wide = json.loads(output_of(capsys, "audit", "list", "--env", variables.slug, "--outcome", "done", "--limit", "1"))
     assert wide == listed[:1]
-    lines = run(capsys, "export").splitlines()
+    lines = output_of(capsys, "audit", "export").splitlines()
     assert [json.loads(line)["id"] for line in lines][: len(listed)] == [entry["id"] for entry in listed]
     file = tmp_path / "audit.csv"
-    assert run(capsys, "export", "--format", "csv", "-o", str(file)) == ""
+    assert output_of(capsys, "audit", "export", "--format", "csv", "-o", str(file)) == ""
     rows = list(csv.DictReader(io.StringIO(file.read_text())))
     assert [row["id"] for row in rows] == [json.loads(line)["id"] for line in lines]
-    run(capsys, "list", "--from", "yesterday", code=2)
+    output_of(capsys, "audit", "list", "--from", "yesterday", code=2)
 
 
 async def test_the_client_reads_what_it_may(platform: Any, environment: Any, client: Any) -> None:

@@ -23,16 +23,6 @@ from tests.receiver import Receiver, answer, break_off
 
 
 @pytest.fixture
-def variables(platform: Any, environment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The variables of a command for a fresh environment."""
-    monkeypatch.setenv("WAYPOST_CONFIG", str(tmp_path / "config.toml"))
-    monkeypatch.setenv("WAYPOST_URL", platform.api_url)
-    monkeypatch.setenv("WAYPOST_KEY", platform.admin_key)
-    monkeypatch.setenv("WAYPOST_ENVIRONMENT", environment.place)
-    return environment
-
-
-@pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
     async with Receiver() as one:
         yield one
