@@ -1,9 +1,14 @@
 """Environments in the middle of their lives: beginning what only the test carries out, and looking for remains."""
 
+import asyncio
+import os
+import signal
+import sys
 from typing import Any
 from uuid import UUID
 
 from functions.environment.phase import EnvironmentPorts
+from infra.local.folder import DataFolder
 from storage.postgres.environment import login
 from storage.postgres.environment.rows import count_rows
 from storage.postgres.platform.job import PlatformJob
@@ -52,6 +57,65 @@ async def remains(ports: EnvironmentPorts, environment_id: UUID) -> dict[str, An
             *(environment_id, Status.DELETED.value),
         )
     return {name: what for name, what in found.items() if what}
+
+
+async def kill_within(step: str, job: PlatformJob, platform: Any, s3: tuple[str, str, str]) -> None:
+    """Run the phase in a process of its own and kill it with -9 inside that step, with the step's transaction open."""
+    told = {
+        "ENVIRONMENT": str(job.environment_id),
+        "KIND": job.kind,
+        "STEP": step,
+        "WORKER": platform.database_url("waypost_worker"),
+        "PROVISIONER": platform.database_url("waypost_provisioner"),
+        "VALKEY": platform.valkey_url("worker"),
+        "KEK": str(DataFolder(platform.data_dir).kek_file),
+        "S3": s3[0],
+        "S3_KEY": s3[1],
+        "S3_SECRET": s3[2],
+    }
+    victim = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-c", _VICTIM, env=os.environ | told, stdout=asyncio.subprocess.PIPE
+    )
+    assert victim.stdout is not None
+    async with asyncio.timeout(60):
+        assert (await victim.stdout.readline()).strip() == b"reached"
+    victim.send_signal(signal.SIGKILL)
+    await victim.wait()
+
+
+_VICTIM = """
+import asyncio, os
+from importlib import import_module
+from pathlib import Path
+from uuid import UUID
+from functions.environment.phase import EnvironmentPorts
+from storage.objects.admin import ObjectAdmin
+from storage.postgres.database import Database
+from storage.postgres.platform.job import PlatformJob
+from storage.secrets import EnvironmentKeys
+from storage.valkey.client import Valkey
+from waypost.secret import open_ring
+
+async def main():
+    environment, kind, step = UUID(os.environ["ENVIRONMENT"]), os.environ["KIND"], os.environ["STEP"]
+    name = kind.rpartition(".")[2]
+    module = import_module("functions.environment." + name)
+    real = module.STEPS[step]
+    async def wait_for_death(*arguments):
+        await real(*arguments)
+        print("reached", flush=True)
+        await asyncio.sleep(60)
+    module.STEPS[step] = wait_for_death
+    database = await Database.open(os.environ["WORKER"], name="victim")
+    keys = EnvironmentKeys(database, open_ring(Path(os.environ["KEK"]), None))
+    provisioner = await Database.open(os.environ["PROVISIONER"], name="victim")
+    admin = ObjectAdmin(os.environ["S3"], os.environ["S3_KEY"], os.environ["S3_SECRET"])
+    ports = EnvironmentPorts(database, provisioner, keys, admin, await Valkey.open(os.environ["VALKEY"]))
+    job = PlatformJob(environment, kind, environment, environment, "running", 1, 5, None)
+    await getattr(module, name)(job, ports)
+
+asyncio.run(main())
+"""
 
 
 async def fill(ports: EnvironmentPorts, environment_id: UUID) -> None:

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -21,7 +18,7 @@ from storage.objects.store import ObjectStore
 from storage.postgres.environment import rows
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.tenancy import role_name
-from tests.functions.life_ground import FILLED, Killed, begin, fill, remains
+from tests.functions.life_ground import FILLED, Killed, begin, fill, kill_within, remains
 from waypost.errors import unavailable
 from waypost.tenancy.model import DELETE_STEPS, PROVISION_STEPS, Status, StepState
 
@@ -215,63 +212,12 @@ async def test_an_open_session_of_its_login_does_not_keep_it(
         await asyncpg.connect(host=str(host), user=role_name(used), password=password, database="waypost")
 
 
-_VICTIM = """
-import asyncio, os
-from pathlib import Path
-from uuid import UUID
-from functions.environment import delete as module
-from functions.environment.phase import EnvironmentPorts
-from storage.objects.admin import ObjectAdmin
-from storage.postgres.database import Database
-from storage.postgres.platform.job import PlatformJob
-from storage.secrets import EnvironmentKeys
-from storage.valkey.client import Valkey
-from waypost.secret import open_ring
-
-async def main():
-    environment, step = UUID(os.environ["ENVIRONMENT"]), os.environ["STEP"]
-    real = module.STEPS[step]
-    async def wait_for_death(*arguments):
-        await real(*arguments)
-        print("reached", flush=True)
-        await asyncio.sleep(60)
-    module.STEPS[step] = wait_for_death
-    database = await Database.open(os.environ["WORKER"], name="victim")
-    keys = EnvironmentKeys(database, open_ring(Path(os.environ["KEK"]), None))
-    provisioner = await Database.open(os.environ["PROVISIONER"], name="victim")
-    admin = ObjectAdmin(os.environ["S3"], os.environ["S3_KEY"], os.environ["S3_SECRET"])
-    ports = EnvironmentPorts(database, provisioner, keys, admin, await Valkey.open(os.environ["VALKEY"]))
-    job = PlatformJob(environment, "environment.delete", environment, environment, "running", 1, 5, None)
-    await module.delete(job, ports)
-
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("step", ["role", "gone"])
 async def test_killed_with_minus_9_it_ends_with_nothing_left(
     step: str, used: UUID, ports: EnvironmentPorts, platform: Any, s3: tuple[str, str, str]
 ) -> None:
     """A real process, inside a step with its transaction open; the next run needs no clean-up by hand."""
     job = await begin(ports, used)
-    told = {
-        "ENVIRONMENT": str(used),
-        "STEP": step,
-        "WORKER": platform.database_url("waypost_worker"),
-        "PROVISIONER": platform.database_url("waypost_provisioner"),
-        "VALKEY": platform.valkey_url("worker"),
-        "KEK": str(DataFolder(platform.data_dir).kek_file),
-        "S3": s3[0],
-        "S3_KEY": s3[1],
-        "S3_SECRET": s3[2],
-    }
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", _VICTIM, env=os.environ | told, stdout=asyncio.subprocess.PIPE
-    )
-    assert victim.stdout is not None
-    async with asyncio.timeout(60):
-        assert (await victim.stdout.readline()).strip() == b"reached"
-    victim.send_signal(signal.SIGKILL)
-    await victim.wait()
+    await kill_within(step, job, platform, s3)
     await delete(job, ports)
     assert await remains(ports, used) == {}

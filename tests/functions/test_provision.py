@@ -1,10 +1,6 @@
 """`environment.provision`: wherever it is stopped, run again it ends in the same place."""
 
 import asyncio
-import os
-import signal
-import sys
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,20 +9,16 @@ import pytest
 from functions.environment import provision as module
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.provision import give_up, provision
-from infra.local.folder import DataFolder
 from jobs.wake import ACCESS_CHANNEL, EnvironmentChanged, decode_access
 from storage.objects.store import ObjectStore, bucket_name
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.tenancy import role_name, signing_key
 from storage.secrets import DATABASE_PASSWORD
+from tests.functions.life_ground import Killed, kill_within
 from waypost.errors import unavailable
 from waypost.secret import DataKey
 from waypost.secret.signing import place
 from waypost.tenancy.model import PROVISION_STEPS, Status, StepState
-
-
-class Killed(BaseException):
-    """Like a kill: nothing that catches errors sees it."""
 
 
 async def state_of(ports: EnvironmentPorts, environment_id: UUID) -> tuple[Status, dict[str, StepState]]:
@@ -186,62 +178,12 @@ async def test_an_environment_that_is_being_deleted_is_left_alone(unprovisioned:
     assert (status, set(steps.values())) == (Status.DELETING, {StepState.PENDING})
 
 
-_VICTIM = """
-import asyncio, os, sys
-from pathlib import Path
-from uuid import UUID
-from functions.environment import provision as module
-from storage.objects.admin import ObjectAdmin
-from storage.postgres.database import Database
-from storage.postgres.platform.job import PlatformJob
-from storage.secrets import EnvironmentKeys
-from storage.valkey.client import Valkey
-from waypost.secret import KeyEncryptionKey
-
-async def main():
-    environment, step = UUID(os.environ["ENVIRONMENT"]), os.environ["STEP"]
-    real = module.STEPS[step]
-    async def wait_for_death(*arguments):
-        await real(*arguments)
-        print("reached", flush=True)
-        await asyncio.sleep(60)
-    module.STEPS[step] = wait_for_death
-    database = await Database.open(os.environ["WORKER"], name="victim")
-    keys = EnvironmentKeys(database, KeyEncryptionKey.load(Path(os.environ["KEK"])))
-    provisioner = await Database.open(os.environ["PROVISIONER"], name="victim")
-    admin = ObjectAdmin(os.environ["S3"], os.environ["S3_KEY"], os.environ["S3_SECRET"])
-    ports = module.EnvironmentPorts(database, provisioner, keys, admin, await Valkey.open(os.environ["VALKEY"]))
-    job = PlatformJob(environment, "environment.provision", environment, environment, "running", 1, 5, None)
-    await module.provision(job, ports)
-
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("step", ["schema", "s3_key"])
 async def test_killed_with_minus_9_it_ends_in_the_same_place(
-    step: str, unprovisioned: Any, ports: EnvironmentPorts, platform: Any, s3: tuple[str, str, str], tmp_path: Path
+    step: str, unprovisioned: Any, ports: EnvironmentPorts, platform: Any, s3: tuple[str, str, str]
 ) -> None:
     """A real process, inside a step with its transaction open; the next run needs no clean-up by hand."""
-    told = {
-        "ENVIRONMENT": str(unprovisioned.id),
-        "STEP": step,
-        "WORKER": platform.database_url("waypost_worker"),
-        "PROVISIONER": platform.database_url("waypost_provisioner"),
-        "VALKEY": platform.valkey_url("worker"),
-        "KEK": str(DataFolder(platform.data_dir).kek_file),
-        "S3": s3[0],
-        "S3_KEY": s3[1],
-        "S3_SECRET": s3[2],
-    }
-    victim = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-c", _VICTIM, env=os.environ | told, stdout=asyncio.subprocess.PIPE
-    )
-    assert victim.stdout is not None
-    async with asyncio.timeout(60):
-        assert (await victim.stdout.readline()).strip() == b"reached"
-    victim.send_signal(signal.SIGKILL)
-    await victim.wait()
+    await kill_within(step, unprovisioned.job, platform, s3)
     assert (await state_of(ports, unprovisioned.id))[1][step] is StepState.RUNNING
     await provision(unprovisioned.job, ports)
     await check_ready(ports, s3[0], unprovisioned.id)
