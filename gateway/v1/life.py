@@ -15,10 +15,8 @@ from storage.postgres.tenancy.environment import lock_environment, read_environm
 from waypost import errors
 from waypost.access.model import Permission
 from waypost.tenancy import life
-from waypost.tenancy.model import Environment
-from waypost.tenancy.port import TenancyUnit
 
-Change = Callable[[TenancyUnit, Environment], Awaitable[object]]
+Change = Callable[..., Awaitable[object]]  # one of `life`, of the locked environment
 
 
 async def _change(call: Call, scope: str, change: Change) -> Answer:
@@ -30,7 +28,9 @@ async def _change(call: Call, scope: str, change: Change) -> Answer:
         if environment is None:
             raise errors.not_found("environment")
         check_match(call.exchange, etag(environment.row_version))
-        await change(tenancy(connection, call), environment)
+        await change(
+            tenancy(connection, call), environment, actor=call.principal.actor, request_id=call.exchange.request_id
+        )
         changed = await read_environment(connection, environment_id) or environment
         limits = services.limits_of(call.place.organization, changed)
         steps = await read_steps(connection, environment_id)
@@ -56,13 +56,7 @@ async def _change(call: Call, scope: str, change: Change) -> Answer:
 )
 async def suspend_environment(call: Call) -> Answer:
     """Jobs that wait stay, nodes stay connected, the environment's own database login is closed."""
-
-    async def change(unit: TenancyUnit, environment: Environment) -> object:
-        return await life.suspend_environment(
-            unit, environment, actor=call.principal.actor, request_id=call.exchange.request_id
-        )
-
-    return await _change(call, "environment.suspend", change)
+    return await _change(call, "environment.suspend", life.suspend_environment)
 
 
 @endpoint(
@@ -77,13 +71,7 @@ async def suspend_environment(call: Call) -> Answer:
 )
 async def resume_environment(call: Call) -> Answer:
     """The environment's own database login opens again a moment later: see its steps."""
-
-    async def change(unit: TenancyUnit, environment: Environment) -> object:
-        return await life.resume_environment(
-            unit, environment, actor=call.principal.actor, request_id=call.exchange.request_id
-        )
-
-    return await _change(call, "environment.resume", change)
+    return await _change(call, "environment.resume", life.resume_environment)
 
 
 @endpoint(
@@ -98,13 +86,7 @@ async def resume_environment(call: Call) -> Answer:
 async def delete_environment(call: Call) -> Answer:
     """It takes no jobs from now on; jobs that wait are canceled, jobs that run have a minute. `GET` shows the steps,
     and answers 404 when it is gone. One that is being deleted already is answered as it is."""
-
-    async def change(unit: TenancyUnit, environment: Environment) -> object:
-        return await life.delete_environment(
-            unit, environment, actor=call.principal.actor, request_id=call.exchange.request_id
-        )
-
-    return await _change(call, "environment.delete", change)
+    return await _change(call, "environment.delete", life.delete_environment)
 
 
 ENDPOINTS: list[Endpoint] = [suspend_environment, resume_environment, delete_environment]

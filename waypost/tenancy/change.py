@@ -12,12 +12,12 @@ from uuid import UUID
 import msgspec
 
 from waypost import errors, ids
-from waypost.audit.model import AuditEntry
 from waypost.errors import Category, WaypostError
 from waypost.limit.decision import changed_overrides, in_force
 from waypost.limit.model import Level
 from waypost.retention.decision import changed_days
 from waypost.tenancy.decision import checked_description, checked_name, checked_settings, checked_slug
+from waypost.tenancy.entry import about
 from waypost.tenancy.life import delete_environment
 from waypost.tenancy.model import (
     DELETE_PROJECT,
@@ -58,17 +58,7 @@ async def change_organization(
     if not details:
         return organization
     kept = _kept(await unit.replace_organization(changed))
-    await unit.add_audit(
-        AuditEntry(
-            id=ids.new_id(),
-            organization_id=kept.id,
-            actor=actor,
-            action="organization.update",
-            target=f"organization:{kept.id}",
-            request_id=request_id,
-            details=details,
-        )
-    )
+    await unit.add_audit(about(kept, "organization.update", actor, request_id, details))
     return kept
 
 
@@ -85,16 +75,7 @@ async def limit_organization(
     if not details:
         return organization
     kept = _kept(await unit.set_limits(changed))
-    await unit.add_audit(
-        AuditEntry(
-            id=ids.new_id(),
-            organization_id=kept.id,
-            actor=actor,
-            action="organization.limit",
-            target=f"organization:{kept.id}",
-            details=details,
-        )
-    )
+    await unit.add_audit(about(kept, "organization.limit", actor, None, details))
     return kept
 
 
@@ -123,7 +104,7 @@ async def change_project(
     if not details:
         return project
     kept = _kept(await unit.replace_project(changed))
-    await unit.add_audit(_about_project(kept, "project.update", actor, request_id, details))
+    await unit.add_audit(about(kept, "project.update", actor, request_id, details))
     return kept
 
 
@@ -165,19 +146,7 @@ async def change_environment(
     if not details:
         return environment
     kept = _kept(await unit.replace_environment(changed))
-    await unit.add_audit(
-        AuditEntry(
-            id=ids.new_id(),
-            organization_id=kept.organization_id,
-            project_id=kept.project_id,
-            environment_id=kept.id,
-            actor=actor,
-            action="environment.update",
-            target=f"environment:{kept.id}",
-            request_id=request_id,
-            details=details,
-        )
-    )
+    await unit.add_audit(about(kept, "environment.update", actor, request_id, details))
     return kept
 
 
@@ -192,7 +161,7 @@ async def delete_project(
         marked = _kept(await unit.mark_project(project, actor, request_id))
         for environment in await unit.environments_of(project.id):
             await delete_environment(unit, environment, actor=actor, request_id=request_id)
-        await unit.add_audit(_about_project(marked, DELETE_PROJECT, actor, request_id))
+        await unit.add_audit(about(marked, DELETE_PROJECT, actor, request_id))
         project = marked
     job_id = await unit.open_deletion(project.id)
     if job_id is None:
@@ -226,18 +195,3 @@ def _shown(field: str, value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(sorted(value) if field == "settings" else (f"{k}={value[k]}" for k in sorted(value)))
     return str(value)
-
-
-def _about_project(
-    project: Project, action: str, actor: str, request_id: str | None, details: dict[str, str] | None = None
-) -> AuditEntry:
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=project.organization_id,
-        project_id=project.id,
-        actor=actor,
-        action=action,
-        target=f"project:{project.id}",
-        request_id=request_id,
-        details=details,
-    )

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from waypost import errors, ids
-from waypost.audit.model import AuditEntry
+from waypost.tenancy.entry import about
 from waypost.tenancy.model import DELETE_STEPS, RESUME_STEPS, SUSPEND_STEPS, Environment, Phase, Status
 from waypost.tenancy.port import TenancyUnit
 
@@ -71,7 +71,7 @@ async def delete_environment(
     """
     if await unit.begin_phase(environment.id, _DELETE.phase, _DELETE.to, among=_DELETE.among, steps=_DELETE.steps):
         await unit.add_removal(environment.id, actor, request_id)
-        await unit.add_audit(_entry(environment, _DELETE, actor, request_id, {"stage": "requested"}))
+        await unit.add_audit(about(environment, _DELETE.phase.kind, actor, request_id, {"stage": "requested"}))
         return await _queue(unit, environment, _DELETE)
     if await unit.status_of(environment.id) is not Status.DELETING:
         raise errors.not_found("environment")
@@ -88,7 +88,7 @@ async def _change(
 ) -> UUID:
     if not await unit.begin_phase(environment.id, change.phase, change.to, among=change.among, steps=change.steps):
         raise _wrong_state(change, await unit.status_of(environment.id))
-    await unit.add_audit(_entry(environment, change, actor, request_id))
+    await unit.add_audit(about(environment, change.phase.kind, actor, request_id))
     return await _queue(unit, environment, change)
 
 
@@ -109,24 +109,4 @@ def _wrong_state(change: _Change, status: Status | None) -> errors.WaypostError:
         f"The environment is {status}; only one that is {change.among[0]} can be {change.phase}"
         f"{'ed' if change.phase is Phase.SUSPEND else 'd'}.",
         environment_status=status.value,
-    )
-
-
-def _entry(
-    environment: Environment,
-    change: _Change,
-    actor: str,
-    request_id: str | None,
-    details: dict[str, str] | None = None,
-) -> AuditEntry:
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=environment.organization_id,
-        project_id=environment.project_id,
-        environment_id=environment.id,
-        actor=actor,
-        action=change.phase.kind,
-        target=f"environment:{environment.id}",
-        request_id=request_id,
-        details=details,
     )

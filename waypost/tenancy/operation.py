@@ -16,6 +16,7 @@ from waypost.limit.model import ENVIRONMENTS, PROJECTS
 from waypost.secret import DataKey, KeyEncryptionKey
 from waypost.tenancy.change import require_active
 from waypost.tenancy.decision import checked_description, checked_name, checked_slug
+from waypost.tenancy.entry import about
 from waypost.tenancy.model import (
     BACKENDS,
     PROVISION,
@@ -38,16 +39,7 @@ async def create_organization(
     now = clock.now()
     organization = Organization(ids.new_id(), checked_slug(slug, name), name, now, now)
     await unit.add_organization(organization)
-    await unit.add_audit(
-        AuditEntry(
-            id=ids.new_id(),
-            organization_id=organization.id,
-            actor=actor,
-            action="organization.create",
-            target=f"organization:{organization.id}",
-            request_id=request_id,
-        )
-    )
+    await unit.add_audit(about(organization, "organization.create", actor, request_id))
     return organization
 
 
@@ -68,17 +60,7 @@ async def create_project(
     project = Project(ids.new_id(), organization_id, checked_slug(slug, name), name, description, now, now)
     await require_quota(unit, PROJECTS, organization_id, default=default_limits)
     await unit.add_project(project)
-    await unit.add_audit(
-        AuditEntry(
-            id=ids.new_id(),
-            organization_id=organization_id,
-            project_id=project.id,
-            actor=actor,
-            action="project.create",
-            target=f"project:{project.id}",
-            request_id=request_id,
-        )
-    )
+    await unit.add_audit(about(project, "project.create", actor, request_id))
     return project
 
 
@@ -127,7 +109,7 @@ async def create_environment(
     wrapped = kek.wrap(f"env:{environment.id}:data_key", DataKey.generate())
     await unit.add_wrapped_key(environment.id, wrapped, kek.id)
     await unit.add_platform_job(job_id, PROVISION, environment.id, environment.id)
-    await unit.add_audit(_about_environment(environment, "environment.create", actor, request_id))
+    await unit.add_audit(about(environment, "environment.create", actor, request_id))
     return environment, job_id
 
 
@@ -141,19 +123,6 @@ async def _room_for(unit: TenancyUnit, environment: Environment, default_limits:
     require_active(project)
     await unit.require_free_slug(environment)
     await require_quota(unit, ENVIRONMENTS, environment.organization_id, default=default_limits)
-
-
-def _about_environment(environment: Environment, action: str, actor: str, request_id: str | None) -> AuditEntry:
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=environment.organization_id,
-        project_id=environment.project_id,
-        environment_id=environment.id,
-        actor=actor,
-        action=action,
-        target=f"environment:{environment.id}",
-        request_id=request_id,
-    )
 
 
 async def create_api_key(
