@@ -2,7 +2,8 @@
 
 What the operator's days say of bodies and jobs is done for all environments at once (`jobs.retention`); here go shorter
 days, logs, firings, deliveries, bulk replays and artifacts. Every bite is a commit of its own and finds by itself what
-is left, so a kill costs nothing and a second run finds nothing. The audit is pruned by its sealer.
+is left, so a kill costs nothing and a second run finds nothing. By the operator's days the audit goes with its batches
+(`jobs.audit`).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +15,7 @@ import msgspec
 
 from storage.objects.artifact import ArtifactObjects
 from storage.postgres.artifact.garbage import collect
+from storage.postgres.audit import sweep as audit
 from storage.postgres.database import Database
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.retention import artifact, job, record, turn
@@ -21,8 +23,8 @@ from storage.postgres.retention.preview import instant_now
 from storage.postgres.tenancy.environment import read_environment
 from waypost.ids import NIL
 from waypost.retention.decision import in_force
-from waypost.retention.model import ARTIFACTS, DELIVERIES, FIRINGS, JOBS, LOGS, PAYLOADS, Retention
-from waypost.tenancy.model import Status
+from waypost.retention.model import ARTIFACTS, AUDIT, DELIVERIES, FIRINGS, JOBS, LOGS, PAYLOADS, Retention
+from waypost.tenancy.model import Environment, Status
 
 REPLAYS = "replays"
 
@@ -51,13 +53,14 @@ async def sweep(platform_job: PlatformJob, ports: SweepPorts) -> None:
             return  # else its days were changed meanwhile
         done = environment.retention
         days = in_force(ports.days, done)
-        removed = await _sweep(ports, environment_id, days, now)
+        removed = await _sweep(ports, environment, days, now)
         async with database.unit() as connection:
             await turn.mark_swept(connection, environment_id, {name: count for name, count in removed.items() if count})
 
 
-async def _sweep(ports: SweepPorts, environment_id: UUID, days: Retention, now: datetime) -> dict[str, int]:
+async def _sweep(ports: SweepPorts, environment: Environment, days: Retention, now: datetime) -> dict[str, int]:
     """How much went, by kind."""
+    environment_id = environment.id
     database, before = ports.database, {name: now - timedelta(days=count) for name, count in days.days.items()}
 
     def artifacts(after: UUID) -> Awaitable[tuple[int, UUID | None]]:
@@ -74,6 +77,8 @@ async def _sweep(ports: SweepPorts, environment_id: UUID, days: Retention, now: 
         removed[PAYLOADS] = await _bodies(ports, environment_id, before[PAYLOADS])
     if days[JOBS] < ports.days[JOBS]:
         removed[JOBS] = await _pages(_bound(job.delete_jobs, ports, environment_id, before[JOBS]))
+    if days[AUDIT] < ports.days[AUDIT]:
+        removed[AUDIT] = await _audit(database, environment, days[AUDIT])
     while await collect(database, ports.objects, environment_id):
         pass
     return removed
@@ -105,6 +110,13 @@ async def _bites(
         total += count
         if count < record.LIMIT:
             return total
+
+
+async def _audit(database: Database, environment: Environment, keep_days: int) -> int:
+    total = 0
+    while count := await audit.sweep_entries(database, environment, keep_days):
+        total += count
+    return total
 
 
 async def _bodies(ports: SweepPorts, environment_id: UUID, before: datetime) -> int:

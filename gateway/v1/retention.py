@@ -6,13 +6,14 @@ from msgspec import UNSET, Struct, UnsetType
 
 from gateway.endpoint import Call, E, Endpoint, endpoint, ok
 from gateway.exchange import Answer
+from storage.postgres.audit.sweep import preview_entries
 from storage.postgres.retention.preview import preview
 from storage.postgres.retention.turn import read_sweep
 from storage.postgres.tenancy.environment import read_environment
 from waypost import errors
 from waypost.access.model import Permission
 from waypost.retention.decision import changed_days, in_force
-from waypost.retention.model import Going, LastSweep, Source
+from waypost.retention.model import AUDIT, MAX_COUNT, Going, LastSweep, Source
 from waypost.tenancy.model import Environment
 
 
@@ -67,13 +68,14 @@ async def read_retention(call: Call) -> Answer:
     example={"retention": {"payload_days": 3, "log_days": 7}},
 )
 async def preview_retention(call: Call) -> Answer:
-    """Audit entries are not among it: their time is the operator's."""
     asked = await call.read(NewRetention)
     environment, most = await _environment(call), call.services.operator_days
     changes = {} if asked.retention is UNSET else asked.retention
     days = in_force(most, changed_days(environment.retention, changes, most)).days
     async with call.services.reading(environment) as connection:
         going = await preview(connection, environment.id, days)
+    async with call.services.database.unit() as connection:
+        going[AUDIT] = await preview_entries(connection, environment.id, days[AUDIT], MAX_COUNT)
     return ok(RetentionPreview(dict(days), going))
 
 

@@ -13,7 +13,9 @@ import pytest
 from functions.environment.phase import EnvironmentPorts
 from functions.retention import sweep as sweeping
 from functions.retention.sweep import SweepPorts, sweep
+from jobs.audit import Sealer
 from storage.objects.artifact import ArtifactObjects
+from storage.objects.seal import SealStore
 from storage.objects.store import ObjectStore
 from storage.postgres.artifact import change
 from storage.postgres.platform.job import PlatformJob
@@ -98,6 +100,19 @@ class Ground:
         for key in (_log(job), _result(job)):
             await self.ports.objects._store.put(self.id, key, b"x")
         return job
+
+    async def audited(self, age_days: float) -> UUID:
+        """An entry of the audit, as old as that."""
+        async with self.ports.database.unit() as connection:
+            at = await connection.fetchval("select now()") - timedelta(days=age_days)
+            entry = UUID(int=first_id_at(at).int | secrets.randbits(40))
+            await connection.execute(
+                "insert into control.audit (id, environment_id, organization_id, actor, action, target, outcome, at)"
+                " select $2, id, organization_id, 'x', 'thing.change', 'thing:1', 'done', $3"
+                " from control.environment where id = $1",
+                *(self.id, entry, at),
+            )
+        return entry
 
     async def there(self, key: str) -> bool:
         return await self.ports.objects.size(self.id, key) is not None
@@ -312,6 +327,31 @@ async def test_firings_deliveries_and_replays_go_by_their_days(ground: Ground) -
     assert await ground.run() == {"firing_days": 1, "delivery_days": 1}
     counts = [await ground.count(table) for table in ("firing", "delivery", "delivery_attempt")]
     assert counts == [1, 2, 2]
+
+
+async def test_audit_entries_go_by_the_environments_days(
+    ground: Ground, client: httpx.AsyncClient, environment: Any, s3: tuple[str, str, str]
+) -> None:
+    """Sealed ones, with an entry that tells of it; the whole audit of the platform still verifies."""
+    path = environment.path
+    assert (await client.patch(path, json={"retention": {"audit_days": 120}})).status_code == 200
+    old = [await ground.audited(150) for _ in range(3)]
+    young = await ground.audited(100)
+    sealer = Sealer(ground.ports.database, SealStore(*s3), seconds=60, keep_days=365)
+    while await sealer.tick() < 1:
+        pass
+    going = (await client.post(f"{path}/retention/preview")).json()["going"]["audit_days"]
+    assert (going["count"], going["more"]) == (3, False)
+    assert await ground.run() == {"audit_days": 3}
+    assert await ground.run() == {}
+    seen = (await client.get("/v1/orgs/default/audit", params={"environment": environment.slug})).json()["items"]
+    by_id = {entry["id"]: entry for entry in seen}
+    assert str(young) in by_id
+    assert by_id.keys().isdisjoint({str(one) for one in old})
+    (told,) = [entry for entry in seen if entry["action"] == "audit.sweep"]
+    assert (told["details"]["entries"], told["details"]["audit_days"]) == ("3", "120")
+    async with ground.ports.database.unit() as connection:
+        assert (await connection.fetchrow("select count(*) from control.audit where id = any ($1)", old))[0] == 0
 
 
 async def test_a_preview_says_what_goes_and_takes_nothing(

@@ -1,10 +1,12 @@
 """Fixtures of the ledger's tests: `ledger_server` (a PostgreSQL of its own), `ground` (an empty ledger), `tenant`."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from tests.own_postgres import OwnPostgres
+from tests.storage.audit_ground import Audit, open_audit
 from tests.storage.ledger_ground import Ground, Tenant
 
 
@@ -39,3 +41,10 @@ async def tenant(ground: Ground) -> Tenant:
 @pytest.fixture
 async def other_tenant(ground: Ground) -> Tenant:
     return await Tenant(ground).create()
+
+
+@pytest.fixture
+async def audit(ledger_server: OwnPostgres, platform: Any) -> AsyncIterator[Audit]:
+    """The audit, emptied, with a bucket of the test's own."""
+    async with open_audit(ledger_server, platform) as opened:
+        yield opened

@@ -1,98 +1,19 @@
 """Sealing and verifying the audit, on a PostgreSQL without other writers and the real object store."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-import boto3
 import pytest
 
-from infra.local.folder import DataFolder
 from jobs.audit import Sealer
 from storage.objects.seal import SealStore, batch_key
 from storage.postgres.audit.entry import insert_audit
-from storage.postgres.audit.seal import PostgresChain
-from storage.postgres.database import Database
 from tests.own_postgres import OwnPostgres
-from waypost.audit.model import Anchor, AuditEntry, Fault, Finding, Seal
-from waypost.audit.operation import Verified, verify
+from tests.storage.audit_ground import BATCH, Audit, entry
+from waypost.audit.model import Anchor, Fault, Seal
 from waypost.errors import unavailable
 from waypost.ids import new_id
-
-BATCH = 4  # entries; small, so that few make several
-
-
-@dataclass
-class Audit:
-    """An empty audit: `worker` and `auditor` by their logins, `admin` the superuser who tampers, `s3` likewise."""
-
-    worker: Database
-    auditor: Database
-    admin: Any
-    copies: SealStore
-    s3: Any
-    bucket: str
-    sealer: Sealer
-
-    async def add(self, count: int = 1, days_ago: int = 0) -> list[UUID]:
-        """Entries, each in a transaction of its own; in order."""
-        made = [new_id() for _ in range(count)]
-        for identifier in made:
-            async with self.worker.unit() as connection:
-                await insert_audit(connection, entry(identifier))
-        if days_ago:
-            await self.admin.execute(
-                "update control.audit set at = at - make_interval(days => $2) where id = any ($1)", made, days_ago
-            )
-        return made
-
-    async def seal(self) -> None:
-        """Seal and copy until nothing is left to do."""
-        while await self.sealer.tick() < 1:
-            pass
-
-    async def verify(self, start: int = 1) -> Verified:
-        return await verify(PostgresChain(self.auditor), self.copies, start=start)
-
-    async def finding(self) -> Finding:
-        found = (await self.verify()).finding
-        assert found is not None
-        return found
-
-
-def entry(identifier: UUID) -> AuditEntry:
-    return AuditEntry(
-        id=identifier,
-        organization_id=UUID(int=1),
-        actor="system",
-        action="thing.change",
-        target=f"thing:{identifier}",
-        details={"name": "Größe"},
-    )
-
-
-@pytest.fixture
-async def audit(ledger_server: OwnPostgres, platform: Any) -> AsyncIterator[Audit]:
-    admin = await asyncpg.connect(ledger_server.admin_url("waypost"))
-    await admin.execute("truncate control.audit, control.audit_batch, control.audit_stored, control.audit_anchor")
-    worker = await Database.open(ledger_server.url("waypost_worker"), name="test")
-    auditor = await Database.open(ledger_server.url("waypost_auditor"), name="test")
-    passwords = DataFolder(platform.data_dir).passwords()
-    place = (f"http://{platform.process('objects')['address']}", passwords["s3_access_key"], passwords["s3_secret_key"])
-    bucket = f"audit-{secrets.token_hex(6)}"
-    copies = SealStore(*place, bucket)
-    s3 = boto3.client(
-        "s3", endpoint_url=place[0], region_name="us-east-1", aws_access_key_id=place[1], aws_secret_access_key=place[2]
-    )
-    sealer = Sealer(worker, copies, seconds=60, keep_days=365, batch=BATCH)
-    yield Audit(worker, auditor, admin, copies, s3, bucket, sealer)
-    await admin.close()
-    await worker.close()
-    await auditor.close()
 
 
 async def test_what_was_sealed_verifies(audit: Audit) -> None:
@@ -199,7 +120,7 @@ async def test_a_truncated_chain_is_found(audit: Audit) -> None:
         ("delete from control.audit_batch where number = 3", 3),
         ("delete from control.audit_batch where number = 2", 2),
         ("delete from control.audit_batch", 1),
-        ("truncate control.audit, control.audit_batch, control.audit_stored", 1),
+        ("truncate control.audit, control.audit_swept, control.audit_batch, control.audit_stored", 1),
     ):
         await audit.admin.execute("begin; " + statement + "; commit")
         found = await audit.finding()

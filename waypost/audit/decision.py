@@ -4,18 +4,20 @@ An entry's hash covers every column by name, so that a row which says anything e
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import msgspec
 
-from waypost.audit.model import Anchor, Fault, Finding, Position, Seal, WrittenEntry
-from waypost.ids import NIL
+from waypost.audit.model import SWEEP_ACTION, Anchor, Fault, Finding, Position, Seal, Sweep, WrittenEntry
+from waypost.ids import NIL, instant_of
 
 HASH_BYTES = 32
 SLOT_BYTES = 16 + HASH_BYTES  # of `Seal.entries`
 LAST_ID = UUID(int=(1 << 128) - 1)
+LEAST_DAYS = 90  # that every entry is kept, whatever is set
+CLOCK_SLACK = timedelta(days=1)  # between the clocks that made ids and Postgres'
 BEGINNING = Anchor(0, bytes(HASH_BYTES), Position(0, NIL))
 
 _ENTRY = b"waypost.audit.entry.1\n"
@@ -97,12 +99,35 @@ def check_batch(batch: Seal, after: Anchor, copy: Seal | None) -> Finding | None
     return None
 
 
-def first_difference(batch: Seal, found: Sequence[WrittenEntry]) -> Finding | None:
-    """The first entry in order that was altered, is missing, or was added since the batch was sealed."""
+def swept_digest(entries: Iterable[UUID]) -> str:
+    """Of the ids of entries that were taken together: what the entry that tells of it says of them."""
+    return hashlib.sha256(b"".join(sorted(one.bytes for one in entries))).hexdigest()
+
+
+def gone_entries(batch: Seal, found: Iterable[WrittenEntry]) -> list[UUID]:
+    """Entries that were sealed and are not there."""
+    present = {entry.id for entry in found}
+    return [identifier for identifier, _ in _split(batch.entries) if identifier not in present]
+
+
+def rightly_gone(sweep: Sweep, now: datetime) -> frozenset[UUID]:
+    """Entries that a sweep took as it may: all of those that it told of, and none that was young."""
+    told = sweep.entry
+    if told is None or told.action != SWEEP_ACTION or (told.details or {}).get("digest") != swept_digest(sweep.swept):
+        return frozenset()
+    before = min(told.at, now) - timedelta(days=LEAST_DAYS) + CLOCK_SLACK
+    return frozenset(one for one in sweep.swept if instant_of(one) < before)
+
+
+def first_difference(
+    batch: Seal, found: Sequence[WrittenEntry], excused: Collection[UUID] = frozenset()
+) -> Finding | None:
+    """The first entry in order that was altered, is missing and not `excused`, or was added since it was sealed."""
     slots = slots_of(found)
-    if slots == batch.entries:
+    sealed = [slot for slot in _split(batch.entries) if slot[0] not in excused]
+    if slots == b"".join(identifier.bytes + digest for identifier, digest in sealed):
         return None
-    sealed, present = _split(batch.entries), _split(slots)
+    present = _split(slots)
     for place in range(max(len(sealed), len(present))):
         was = sealed[place] if place < len(sealed) else None
         now = present[place] if place < len(present) else None

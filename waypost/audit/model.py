@@ -143,6 +143,16 @@ class Anchor(msgspec.Struct, frozen=True):
     until: Position
 
 
+SWEEP_ACTION = "audit.sweep"  # of the entry that tells which entries an environment's own days took
+
+
+class Sweep(msgspec.Struct, frozen=True):
+    """Entries that are gone from sealed batches, and the entry that tells of them; None when that is gone itself."""
+
+    entry: WrittenEntry | None
+    swept: tuple[UUID, ...]
+
+
 class Fault(StrEnum):
     """What is wrong with a sealed row or batch."""
 

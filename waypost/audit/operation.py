@@ -1,11 +1,13 @@
 """Checking the whole audit: every entry against its batch, every batch against the chain and its copy elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from uuid import UUID
 
 import msgspec
 
-from waypost.audit.decision import BEGINNING, check_batch, first_difference, link
-from waypost.audit.model import Anchor, Fault, Finding, Seal
+from waypost import clock
+from waypost.audit.decision import BEGINNING, check_batch, first_difference, gone_entries, link, rightly_gone
+from waypost.audit.model import Anchor, Fault, Finding, Seal, Sweep
 from waypost.audit.port import Chain, Copies
 from waypost.errors import WaypostError
 
@@ -18,6 +20,7 @@ class Verified(msgspec.Struct):
 
     batches: int = 0
     entries: int = 0
+    swept: int = 0  # of these, not there any more: an environment keeps them for fewer days
     first: int = 0  # number of the first batch looked at
     last: int = 0
     root: str = ""  # of the last one
@@ -93,7 +96,7 @@ async def _check_batches(chain: Chain, copies: Copies, after: Anchor, seen: Veri
             if own is None and (is_stored or copy is not None):
                 seen.finding = _missing(batch.number, "the object store")
                 return after
-            seen.finding = await _check_one(chain, batch, after, own)
+            seen.finding = await _check_one(chain, batch, after, own, seen)
             if seen.finding is not None:
                 return after
             after = link(batch)
@@ -106,11 +109,20 @@ async def _check_batches(chain: Chain, copies: Copies, after: Anchor, seen: Veri
     return after
 
 
-async def _check_one(chain: Chain, batch: Seal, after: Anchor, copy: Seal | None) -> Finding | None:
+async def _check_one(chain: Chain, batch: Seal, after: Anchor, copy: Seal | None, seen: Verified) -> Finding | None:
     finding = check_batch(batch, after, copy)
     if finding is not None:
         return finding
-    return first_difference(batch, await chain.entries(after.until, batch.until, batch.count + SURPLUS))
+    found = await chain.entries(after.until, batch.until, batch.count + SURPLUS)
+    gone = gone_entries(batch, found)
+    excused = _excused(gone, await chain.sweeps(gone)) if gone else frozenset()
+    seen.swept += len(excused)
+    return first_difference(batch, found, excused)
+
+
+def _excused(gone: Iterable[UUID], sweeps: Iterable[Sweep]) -> frozenset[UUID]:
+    now = clock.now()
+    return frozenset(gone) & frozenset(one for sweep in sweeps for one in rightly_gone(sweep, now))
 
 
 def _count(seen: Verified, batch: Seal, *, is_copied: bool) -> None:

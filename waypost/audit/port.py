@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
+from uuid import UUID
 
-from waypost.audit.model import Anchor, Position, Seal, WrittenEntry
+from waypost.audit.model import Anchor, Position, Seal, Sweep, WrittenEntry
 
 
 class Chain(Protocol):
@@ -17,6 +18,9 @@ class Chain(Protocol):
 
     async def entries(self, after: Position, until: Position, limit: int) -> Sequence[WrittenEntry]:
         """Entries after one position, up to and including another, in order."""
+
+    async def sweeps(self, gone: Sequence[UUID]) -> Sequence[Sweep]:
+        """Every sweep that is said to have taken one of these entries, whole."""
 
     async def unsealed(self, after: Position) -> int:
         """How many entries come after that position."""

@@ -10,7 +10,7 @@ def in_force(operator: Mapping[str, int], environment: Mapping[str, int]) -> Ret
     """The operator's days, and the environment's where they are fewer."""
     days, sources = dict(operator), dict.fromkeys(operator, Source.OPERATOR)
     for name, value in environment.items():
-        if name in days and KINDS[name].own and value < days[name]:
+        if name in days and value < days[name]:
             days[name], sources[name] = value, Source.ENVIRONMENT
     return Retention(days, sources)
 
@@ -20,8 +20,8 @@ def changed_days(
 ) -> dict[str, int]:
     """The environment's own days after some are set and some (None) taken back.
 
-    Raises 422 with a problem for each fault at `/retention/<name>`: `unknown_retention`, `retention_not_settable`,
-    `out_of_range`, `retention_above_ceiling`.
+    Raises 422 with a problem for each fault at `/retention/<name>`: `unknown_retention`, `out_of_range`,
+    `retention_above_ceiling`.
     """
     problems = [problem for name, value in changes.items() if (problem := _fault(name, value, operator)) is not None]
     if problems:
@@ -34,14 +34,11 @@ def _fault(name: str, value: int | None, operator: Mapping[str, int]) -> Problem
     kind = KINDS.get(name)
     path = f"/retention/{name.replace('~', '~0').replace('/', '~1')}"
     if kind is None:
-        known = ", ".join(one for one, kept in KINDS.items() if kept.own)
-        return Problem(path, "unknown_retention", f"Nothing of this name is kept; there are {known}.")
-    if not kind.own:
-        return Problem(path, "retention_not_settable", f"{name} is the operator's, the same for every environment.")
+        return Problem(path, "unknown_retention", f"Nothing of this name is kept; there are {', '.join(KINDS)}.")
     if value is None:
         return None
-    if value < 1:
-        return Problem(path, "out_of_range", f"{name} is a number of days from 1 on.")
+    if value < kind.least:
+        return Problem(path, "out_of_range", f"{name} is a number of days from {kind.least} on.")
     if value > operator[name]:
         detail = f"{name} is at most {operator[name]} on this platform; its operator can raise that."
         return Problem(path, "retention_above_ceiling", detail)

@@ -1,7 +1,7 @@
 """What is kept for how long: names, meanings, bounds (docs/retention.md has the same table).
 
 The operator's settings say how long at most, for every environment; an environment can keep its things shorter. The
-audit log is evidence: its time is the operator's alone.
+audit log is evidence: nobody keeps it for less than LEAST_DAYS.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+
+from waypost.audit.decision import LEAST_DAYS
 
 SWEEP = "retention.sweep"  # kind of the platform job; its subject is the environment
 SWEEP_SECONDS = 6 * 3_600.0  # between two sweeps of an environment
@@ -25,12 +27,12 @@ class Source(StrEnum):
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """One kind of thing: the setting that bounds it, and whether an environment can shorten it."""
+    """One kind of thing: the setting that bounds it, and the fewest days that an environment can set."""
 
     name: str
     setting: str
     meaning: str
-    own: bool = True
+    least: int = 1  # days
 
 
 PAYLOADS = "payload_days"
@@ -48,7 +50,7 @@ _KINDS = (
     Kept(FIRINGS, "firing_days", "firings of triggers"),
     Kept(DELIVERIES, "delivery_days", "deliveries of subscriptions that are not pending, after their end"),
     Kept(ARTIFACTS, "artifact_days", "artifacts that nothing refers to"),
-    Kept(AUDIT, "audit_days", "audit entries, by sealed batches", own=False),
+    Kept(AUDIT, "audit_days", "audit entries", least=LEAST_DAYS),
 )
 KINDS: Mapping[str, Kept] = MappingProxyType({kind.name: kind for kind in _KINDS})
 

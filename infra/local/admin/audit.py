@@ -75,6 +75,7 @@ def document(seen: "Verified") -> dict[str, object]:
         "intact": finding is None,
         "batches": seen.batches,
         "entries": seen.entries,
+        "swept": seen.swept,
         "first_batch": seen.first or None,
         "last_batch": seen.last or None,
         "root": seen.root or None,
@@ -97,7 +98,8 @@ def sentence(seen: "Verified") -> str:
         return seen.finding.sentence
     if not seen.batches:
         return f"Nothing is sealed yet; {seen.unsealed} entries wait for their batch."
+    swept = f"{seen.swept} of them went as their environments' days say; " if seen.swept else ""
     return (
-        f"Intact: {seen.entries} entries in batches {seen.first} to {seen.last}, root {seen.root}; "
+        f"Intact: {seen.entries} entries in batches {seen.first} to {seen.last}, root {seen.root}; {swept}"
         f"{seen.unsealed} entries wait for their batch, {seen.not_copied} batches for their copy."
     )

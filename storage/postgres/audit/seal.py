@@ -4,14 +4,15 @@ Every statement runs inside `auditing`: the worker's own login has no right to w
 one transaction.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 from storage.postgres.audit.listing import COLUMNS, written_entry
 from storage.postgres.database import Connection, Database
 from waypost.audit.decision import BEGINNING, LAST_ID, link, seal
-from waypost.audit.model import Anchor, Position, Seal, WrittenEntry
+from waypost.audit.model import Anchor, Position, Seal, Sweep, WrittenEntry
 
 BATCH = 1_000  # entries at most in one
 
@@ -44,6 +45,12 @@ where not exists (select from control.audit_stored s where s.number = b.number) 
 """  # noqa: S608 - constants only
 _STORED = "insert into control.audit_stored (number) values ($1) on conflict do nothing"
 _IS_STORED = "select true from control.audit_stored where number = $1"
+_SWEPT = """
+select swept_by, array_agg(entry_id) as swept from control.audit_swept
+where swept_by = any (array(select swept_by from control.audit_swept where entry_id = any ($1::uuid[])))
+group by swept_by
+"""
+_TOLD = f"select {COLUMNS} from control.audit e where e.id = any ($1::uuid[])"  # noqa: S608 - constants only
 _UNSEALED = "select count(*) from control.audit e where (e.transaction, e.id) > ($1, $2)"
 
 
@@ -112,6 +119,13 @@ class PostgresChain:
     async def entries(self, after: Position, until: Position, limit: int) -> list[WrittenEntry]:
         async with self._database.unit() as connection:
             return await read_entries(connection, after, until, limit)
+
+    async def sweeps(self, gone: Sequence[UUID]) -> list[Sweep]:
+        async with self._database.unit() as connection:
+            swept = {row["swept_by"]: tuple(row["swept"]) for row in await connection.fetch(_SWEPT, gone)}
+            told = [written_entry(row) for row in await connection.fetch(_TOLD, list(swept))]
+        entries = {entry.id: entry for entry in told}
+        return [Sweep(entries.get(by), taken) for by, taken in swept.items()]
 
     async def unsealed(self, after: Position) -> int:
         async with self._database.unit() as connection:

@@ -6,13 +6,13 @@ from uuid import UUID
 
 from storage.postgres.database import Connection
 from storage.postgres.sql import load
-from waypost.retention.model import KINDS, MAX_COUNT, Going
+from waypost.retention.model import AUDIT, KINDS, MAX_COUNT, Going
 
 
 async def preview(connection: Connection, environment_id: UUID, days: Mapping[str, int]) -> dict[str, Going]:
-    """By name of the kind, with these days; counted up to `MAX_COUNT`."""
+    """By name of the kind, with these days; counted up to `MAX_COUNT`. Not the audit, which no environment may read."""
     now = await instant_now(connection)
-    instants = [now - timedelta(days=days[kind.name]) for kind in KINDS.values() if kind.own]
+    instants = [now - timedelta(days=days[name]) for name in KINDS if name != AUDIT]
     rows = await connection.fetch(
         load("storage.postgres.retention", "preview"), environment_id, *instants, MAX_COUNT + 1
     )
