@@ -8,6 +8,7 @@ from uuid import UUID
 from gateway.admission import Admission
 from gateway.allowance import Allowances
 from gateway.auth import Keys, identify
+from gateway.cache import Cache
 from gateway.call_count import CallCount
 from gateway.denial import Denials
 from gateway.engine.signing import Signers
@@ -46,6 +47,7 @@ from storage.valkey.client import Valkey
 from waypost import errors
 from waypost.access.model import Principal
 from waypost.errors import WaypostError
+from waypost.job.series import Minute
 from waypost.limit.decision import defaults, in_force
 from waypost.limit.model import REQUESTS, Limits
 from waypost.retention.decision import in_force as days_in_force
@@ -58,6 +60,7 @@ from waypost.tenancy.model import Environment, Organization, Status
 # Wrong client secrets: rate a second and burst, per client id, and per address (many nodes can share one).
 CLIENT_FAILURES = (1 / 3, 20)
 ADDRESS_FAILURES = (2.0, 200)
+SERIES_SECONDS = 5.0  # how old charts may be: many who look at an environment cost what one does
 
 
 class Services:
@@ -94,6 +97,7 @@ class Services:
         self.hooks = Hooks(database, self.environment_keys, self.default_limits)
         self.firings = Firings(database)
         self.evaluator = Evaluator()
+        self.series: Cache[tuple[UUID, int, str | None], list[Minute]] = Cache(SERIES_SECONDS, size=1_000)
         self.client_failures = RateLimit(*CLIENT_FAILURES)
         self.address_failures = RateLimit(*ADDRESS_FAILURES)
         self.in_progress = 0  # requests

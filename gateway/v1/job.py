@@ -173,6 +173,17 @@ def instant(query: dict[str, list[str]], name: str) -> datetime | None:
     )
 
 
+def whole_number(query: dict[str, list[str]], name: str, least: int, most: int) -> int | None:
+    """A query parameter that is a whole number; raises 422."""
+    if name not in query:
+        return None
+    text = query[name][0]
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and least <= int(text) <= most:
+        return int(text)
+    raise errors.invalid("invalid_parameter", f"{name} is a whole number from {least} to {most}.", f"/{name}")
+
+
 @endpoint("GET", E + "/jobs/{job}", summary="One job", permission=Permission.VIEW_ENVIRONMENT, answer=JobView)
 async def read_one(call: Call) -> Answer:
     """Payload, result and error are shown to who may operate the environment; `waiting` says why it does not run."""

@@ -12,6 +12,7 @@ from gateway.endpoint import Call, E, Endpoint, Parameter, endpoint, ok
 from gateway.exchange import Answer
 from gateway.page import Page, cursor_after, page_of
 from gateway.reading import read_job
+from gateway.v1.job import whole_number
 from storage.postgres.ledger.record import read_job as read_record
 from storage.postgres.log import log as rows
 from waypost import clock, errors
@@ -114,9 +115,9 @@ async def read_logs(call: Call) -> Answer:
 def _asked(call: Call, job_id: UUID) -> _Asked:
     """The query; raises 422."""
     query = call.query
-    attempt = _number(query, "attempt", 1, 1_000)
-    limit = _number(query, "limit", 1, MAX_LIMIT)
-    start = _number(query, "from", -(2**31), 2**31 - 1)
+    attempt = whole_number(query, "attempt", 1, 1_000)
+    limit = whole_number(query, "limit", 1, MAX_LIMIT)
+    start = whole_number(query, "from", -(2**31), 2**31 - 1)
     if start is not None and attempt is None:
         raise errors.invalid("invalid_parameter", "from is a line of an attempt: name the attempt, too.", "/from")
     page = page_of({"cursor": query.get("cursor", [""])}, "logs", job_id, attempt)
@@ -127,16 +128,6 @@ def _asked(call: Call, job_id: UUID) -> _Asked:
     else:
         where = attempt or 0, start or 0
     return _Asked(attempt, where, limit or DEFAULT_LIMIT, _wait_seconds(query), page)
-
-
-def _number(query: dict[str, list[str]], name: str, least: int, most: int) -> int | None:
-    text = query.get(name, [""])[0]
-    if name not in query:
-        return None
-    digits = text.removeprefix("-")
-    if digits.isascii() and digits.isdigit() and len(digits) <= 10 and least <= int(text) <= most:
-        return int(text)
-    raise errors.invalid("invalid_parameter", f"{name} is a whole number from {least} to {most}.", f"/{name}")
 
 
 def _wait_seconds(query: dict[str, list[str]]) -> float:

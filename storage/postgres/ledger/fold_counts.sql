@@ -1,5 +1,5 @@
 -- Add up what statements appended. The delete takes each row once, whoever folds. A submission is a delta that adds to
--- `waiting` and leaves `running` alone; a retry takes from `running` what it adds.
+-- `waiting` and leaves `running` alone; a retry takes from `running` what it adds; only a claim adds to `running`.
 with picked as materialized (
     select ctid as at from control.route_delta limit $1 for update skip locked
 ), gone as (
@@ -12,11 +12,15 @@ with picked as materialized (
     on conflict (route) do update set waiting = c.waiting + excluded.waiting, running = c.running + excluded.running,
         completed = c.completed + excluded.completed, failed = c.failed + excluded.failed
 ), minutes as (
-    insert into control.route_minute as m (route, minute, environment_id, submitted, completed, failed)
+    insert into control.route_minute as m (
+        route, minute, environment_id, submitted, started, completed, failed, waiting, running
+    )
     select route, date_trunc('minute', at), environment_id,
-        coalesce(sum(waiting) filter (where waiting > 0 and running = 0), 0), sum(completed), sum(failed)
+        coalesce(sum(waiting) filter (where waiting > 0 and running = 0), 0),
+        coalesce(sum(running) filter (where running > 0), 0), sum(completed), sum(failed), sum(waiting), sum(running)
     from gone group by route, date_trunc('minute', at), environment_id order by route, date_trunc('minute', at)
     on conflict (route, minute) do update set submitted = m.submitted + excluded.submitted,
-        completed = m.completed + excluded.completed, failed = m.failed + excluded.failed
+        started = m.started + excluded.started, completed = m.completed + excluded.completed,
+        failed = m.failed + excluded.failed, waiting = m.waiting + excluded.waiting, running = m.running + excluded.running
 )
 select count(*) from gone
