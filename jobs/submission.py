@@ -186,7 +186,7 @@ async def _known(keeping: Awaitable[list[Accepted]]) -> list[Accepted]:
     try:
         return await keeping
     except WaypostError as error:
-        if error.category is Category.UNAVAILABLE:
+        if error.category is Category.UNAVAILABLE and not error.extra:  # of a full disk it is known
             raise _unknown() from error
         raise
 

@@ -109,6 +109,19 @@ def unavailable(what: str) -> WaypostError:
     )
 
 
+def no_room(what: str) -> WaypostError:
+    """A 503: the disk of a server that we need is full. `reason` tells it from one that is away."""
+    return WaypostError(
+        "unavailable",
+        f"The disk of {what} is full; nothing was kept. Repeat the request with the same Idempotency-Key when its"
+        " operator has made room.",
+        Category.UNAVAILABLE,
+        retryable=True,
+        retry_after_seconds=10,
+        extra={"reason": "disk_full"},
+    )
+
+
 def not_available(what: str) -> WaypostError:
     """A 501: a name that the contract keeps for later."""
     return WaypostError("not_available", f"{what} is not available in this version.", Category.NOT_AVAILABLE)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from waypost.errors import not_found, unavailable
+from waypost.errors import no_room, not_found, unavailable
 
 Connection: TypeAlias = Any  # asyncpg has no usable types; see mypy's overrides
 
@@ -53,7 +53,7 @@ def role_name(environment_id: UUID) -> str:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn what says that PostgreSQL is away into the 503 `unavailable`; faults of a statement pass through."""
+    """Turn what says that PostgreSQL is away or full into the 503 `unavailable`; faults of a statement pass through."""
     try:
         yield
     except asyncpg.InterfaceError as error:
@@ -64,6 +64,8 @@ def translate_errors() -> Iterator[None]:
         if "cannot switch to state" not in str(error):
             raise  # the server said good-bye on an idle connection whose socket is not closed yet
         raise unavailable("PostgreSQL") from error
+    except asyncpg.DiskFullError as error:
+        raise no_room("PostgreSQL") from error
     except _AWAY as error:
         raise unavailable("PostgreSQL") from error
 

@@ -9,7 +9,7 @@ import pytest
 from jobs.lane import MAX_LANE_ROWS, QUANTUM_BYTES, Lanes, size_of
 from jobs.submission import MAX_BATCH_ROWS, GroupCommitter
 from jobs.wake import Rewind, Wake, decode_environment, environment_channel
-from waypost.errors import Category, WaypostError, unavailable
+from waypost.errors import Category, WaypostError, no_room, unavailable
 from waypost.ids import new_id
 from waypost.job.model import Accepted, Request, Submission
 
@@ -27,7 +27,7 @@ class FakeLedger:
         self.batches: list[list[Submission]] = []
         self.gate = asyncio.Event()
         self.gate.set()
-        self.away = False
+        self.away: WaypostError | None = None
         self.released: list[set[tuple[UUID, str]]] = []
         self.started = asyncio.Event()
 
@@ -38,8 +38,8 @@ class FakeLedger:
         self.batches.append(list(batch))
         self.started.set()
         await self.gate.wait()
-        if self.away:
-            raise unavailable("PostgreSQL")
+        if self.away is not None:
+            raise self.away
         if any(submission.labels == "bad" for submission in batch):
             raise WaypostError("unstorable", "bad", Category.INVALID)
         return [Accepted(submission.id) for submission in batch]
@@ -106,15 +106,24 @@ async def test_a_database_that_is_away_is_said_to_everybody_as_unknown() -> None
     """Retryable, and it does not claim that nothing was kept; afterwards the committer works on."""
     ledger = FakeLedger()
     committer = GroupCommitter(ledger, FakeValkey())
-    ledger.away = True
+    ledger.away = unavailable("PostgreSQL")
     answers = await asyncio.gather(*(committer.submit(_job()) for _ in range(3)), return_exceptions=True)
     for answer in answers:
         assert isinstance(answer, WaypostError)
         assert answer.retryable
         assert "not known" in answer.detail
-    ledger.away = False
+    ledger.away = None
     job = _job()
     assert await committer.submit(job) == Accepted(job.id)
+
+
+async def test_a_full_disk_is_said_as_such() -> None:
+    """Nothing was kept, which is known; retryable."""
+    ledger = FakeLedger()
+    ledger.away = no_room("PostgreSQL")
+    with pytest.raises(WaypostError, match="disk of PostgreSQL is full; nothing was kept") as caught:
+        await GroupCommitter(ledger, FakeValkey()).submit(_job())
+    assert caught.value.retryable
 
 
 async def test_a_full_lane_refuses_its_environment_and_no_other() -> None:

@@ -173,6 +173,18 @@ async def test_a_server_that_is_away_is_unavailable() -> None:
     await database.close()
 
 
+async def test_a_full_disk_is_said_and_the_connection_serves_on(database: Database) -> None:
+    """PostgreSQL refuses what it cannot write and lives: 503 that says so, retryable, and nothing was kept."""
+    full = "do $$ begin raise exception 'could not extend file' using errcode = 'disk_full'; end $$"
+    with pytest.raises(WaypostError, match="disk of PostgreSQL is full") as caught:
+        async with database.unit() as connection:
+            await connection.execute(full)
+    assert (caught.value.code, caught.value.retryable, caught.value.extra) == (
+        "unavailable", True, {"reason": "disk_full"}
+    )  # fmt: skip
+    await database.ping()
+
+
 async def test_hot_connections_have_the_planner_pinned(database: Database) -> None:
     """Those of decision 12; claims do not wait for the disk, submissions and results do."""
     names = ("enable_seqscan", "enable_bitmapscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "jit")
