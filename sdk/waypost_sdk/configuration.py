@@ -87,12 +87,17 @@ def current() -> Context:
     contexts = document.get("contexts")
     settings = contexts.get(name) if isinstance(contexts, dict) else None
     if not isinstance(settings, dict):
-        raise ConfigurationError("bad_configuration", f"{path} has no [contexts.{name}].")
+        raise ConfigurationError("bad_configuration", _no_context(path, name, contexts))
     known = (*VARIABLES, PLACE, "expires_at")
     wrong = next((key for key, value in settings.items() if key not in known or not isinstance(value, str)), None)
     if wrong is not None:
         raise ConfigurationError("bad_configuration", f"{path}: [contexts.{name}] {wrong} is not a known text setting.")
     return Context(name, settings)
+
+
+def _no_context(path: Path, name: str, contexts: Any) -> str:
+    there = ", ".join(contexts) if isinstance(contexts, dict) and contexts else "none"
+    return f"{path} has no [contexts.{name}]; there is {there}. `waypost login --context {name}` makes it."
 
 
 def current_name(document: dict[str, Any]) -> str | None:

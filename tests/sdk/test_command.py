@@ -100,6 +100,32 @@ def test_wrong_use_is_exit_code_2_before_anything_is_sent(fake_http_in_thread):
     assert not fake_http_in_thread.requests
 
 
+def test_the_flags_that_everybody_tries_are_there():
+    """`--version` and, at every command, `-h`; nothing is asked of anybody."""
+    assert run("--version").stdout.startswith(b"waypost ")
+    for arguments in ((), ("jobs",), ("jobs", "submit")):
+        done = run(*arguments, "-h")
+        assert (done.returncode, b"Usage: waypost" in done.stdout) == (0, True), (arguments, done.stderr)
+
+
+@pytest.mark.parametrize("option", ["--url", "--context", "--retry-seconds", "-e"])
+def test_an_option_of_waypost_behind_a_command_is_shown_its_place(option):
+    """Wrong use, and where it goes; an option that nobody has is only unknown."""
+    done = run("jobs", "list", option, "5")
+    assert done.returncode == 2
+    assert f"{option} goes before the command: waypost {option}".encode() in done.stderr
+    assert b"goes before" not in run("jobs", "list", "--nonsense").stderr
+
+
+def test_a_context_that_is_not_there_is_told_with_those_that_are(tmp_path):
+    """Wrong use; the names to choose from, and how to make it."""
+    config = tmp_path / "config.toml"
+    config.write_text('[contexts.local]\nurl = "a"\n[contexts.lab]\nurl = "b"\n')
+    done = run("--context", "labb", "queue", WAYPOST_KEY="", WAYPOST_CONFIG=str(config))
+    assert done.returncode == 2
+    assert b"there is local, lab. `waypost login --context labb` makes it." in done.stderr
+
+
 def test_missing_configuration_says_what_and_how():
     """No address is wrong use, no key is a missing credential, an address nobody listens at a server problem."""
     assert (run("queue").returncode, run("queue", url="http://127.0.0.1:9", WAYPOST_KEY="").returncode) == (2, 3)

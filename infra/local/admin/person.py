@@ -185,7 +185,8 @@ async def _organization(connection: "Connection", reference: str | None) -> "Org
     if reference is None and len(first) == 1:
         return first[0]
     if reference is None:
-        raise LocalError("There are several organizations: name one with --org.", ExitCode.USAGE)
+        some = ", ".join(organization.slug for organization in first)
+        raise LocalError(f"There are several organizations ({some} …): name one with --org.", ExitCode.USAGE)
     found = await read_organization(connection, parse_id(reference) or reference)
     if found is None:
         raise LocalError(f"There is no organization {reference!r}.", ExitCode.NOT_FOUND)

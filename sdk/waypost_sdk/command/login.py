@@ -242,7 +242,9 @@ def _admin_key(folder: Path) -> str:
     try:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}; is it the data folder of `waypost up`?") from error
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}; name the data folder of `waypost up` with --data-dir."
+        ) from error
 
 
 def _state(folder: Path) -> dict[str, Any]:

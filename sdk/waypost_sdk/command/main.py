@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from waypost_sdk.command import failure, output
-from waypost_sdk.command.session import remember
+from waypost_sdk.command.session import remember, versions
 from waypost_sdk.errors import WaypostError
-from waypost_sdk.version import VERSION
 
 ENTRY_POINTS = "waypost.commands"
 COMPLETION_VARIABLE = "_WAYPOST_COMPLETE"
@@ -52,6 +52,21 @@ _WITH_VALUE = frozenset({"--url", "--environment", "-e", "--context", "--retry-s
 _OWN = frozenset({*_GROUPS, *_COMMANDS})
 
 
+class Root(TyperGroup):
+    """`waypost` itself: says where its own options go when they stand behind a command that does not have them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.Exit:
+            raise
+        except Exception as error:
+            option = getattr(error, "option_name", None)
+            if option in _WITH_VALUE and hasattr(error, "possibilities"):  # there is no such option
+                error.message = f"{option} goes before the command: waypost {option} … {ctx.invoked_subcommand} …"  # type: ignore[attr-defined]
+            raise
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its code (see `failure`)."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -67,7 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def build(only: str | None = None) -> typer.Typer:
     """The application with the SDK's own commands; with `only` one of them, which spares importing the others."""
-    app = typer.Typer(name="waypost", no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name="waypost",
+        cls=Root,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback()(remember)
     for word, home in _GROUPS.items():
         if only in (None, word):
@@ -93,9 +114,9 @@ def version(
 ) -> None:
     """Show the versions of this command and of Python."""
     if output.wants_json(as_json):
-        output.write_json({"sdk": VERSION, "python": sys.version.split()[0]})
+        output.write_json(versions())
     else:
-        typer.echo(f"waypost {VERSION} (Python {sys.version.split()[0]})")
+        typer.echo("waypost {sdk} (Python {python})".format(**versions()))
 
 
 def needs_plugins(arguments: Sequence[str]) -> bool:

@@ -118,7 +118,7 @@ def clock(instant: datetime | None) -> str:
 def _cell(value: Any) -> Any:
     from rich.text import Text
 
-    if value is None:
+    if value in (None, "", [], {}):
         return ""
     if isinstance(value, datetime):
         return value.astimezone().isoformat(sep=" ", timespec="seconds")

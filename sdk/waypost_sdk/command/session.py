@@ -1,11 +1,13 @@
 """The client of one command, made from the options of `waypost` itself, the variables and the configuration file."""
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from waypost_sdk import configuration
+from waypost_sdk.version import VERSION
 
 if TYPE_CHECKING:
     from waypost_sdk.http.client import Client
@@ -18,6 +20,17 @@ IfMatch = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until it is done, showing each step.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait at most.")]
+
+
+def versions() -> dict[str, str]:
+    """Of the SDK, which the command belongs to, and of Python."""
+    return {"sdk": VERSION, "python": sys.version.split()[0]}
+
+
+def _show_versions(asked: bool) -> None:
+    if asked:
+        typer.echo("waypost {sdk} (Python {python})".format(**versions()))
+        raise typer.Exit
 
 
 def context_names(incomplete: str) -> list[str]:
@@ -46,6 +59,9 @@ def remember(
     retry_seconds: Annotated[
         float, typer.Option(min=0, help="How long to try again while the platform is away; 0 = not at all.")
     ] = 10.0,
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_versions, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Waypost: durable jobs, run by functions on compute nodes that are chosen by tag."""
     if named is not None:
@@ -62,8 +78,6 @@ def connect(context: typer.Context) -> "Client":
 
 def confirm(question: str, word: str, *, yes: bool) -> None:
     """Have a person type `word` before something is destroyed. Raises UsageError when they do not, or nobody can."""
-    import sys
-
     from waypost_sdk.command.failure import UsageError
 
     if yes:
