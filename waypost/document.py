@@ -141,7 +141,30 @@ def read(text: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
         problem = explain(error)
-        raise invalid(problem.code, problem.message, problem.path) from None
+        parts = problem.path.split("/")[1:]
+        choices = _choices(msgspec.inspect.type_info(kind), parts)
+        name = next((part for part in reversed(parts) if not part.isdigit()), "It")
+        message = f"{name} is one of {', '.join(choices)}." if choices else problem.message
+        raise invalid(problem.code, message, problem.path) from None
+
+
+def _choices(info: Any, parts: list[str]) -> list[str]:
+    """The words that a type takes at a place, where that is an enum or a literal; else none."""
+    match info:
+        case msgspec.inspect.UnionType():
+            return [choice for one in info.types for choice in _choices(one, parts)]
+        case msgspec.inspect.Metadata():
+            return _choices(info.type, parts)
+        case msgspec.inspect.StructType() if parts:
+            below = next((field.type for field in info.fields if field.encode_name == parts[0]), None)
+            return _choices(below, parts[1:])
+        case msgspec.inspect.ListType() if parts:
+            return _choices(info.item_type, parts[1:])
+        case msgspec.inspect.EnumType() if not parts:
+            return [str(member.value) for member in info.cls]
+        case msgspec.inspect.LiteralType() if not parts:
+            return [str(value) for value in info.values]
+    return []
 
 
 def explain(error: msgspec.ValidationError, prefix: str = "") -> Problem:

@@ -1,7 +1,8 @@
 """Strict JSON for every other body: typed reading, and complaints with a place."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -15,10 +16,17 @@ class Inner(msgspec.Struct, forbid_unknown_fields=True):
     sizes: dict[str, int] = {}
 
 
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
 class Outer(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     count: Annotated[int, msgspec.Meta(ge=0, le=9)] = 0
     inner: Inner | None = None
+    colour: Colour | None = None
+    shades: list[Literal["dark", "light"]] = []
 
 
 def refused(text: bytes) -> WaypostError:
@@ -55,6 +63,20 @@ def test_a_bad_body_says_where(text: bytes, path: str, code: str) -> None:
     assert (error.category, error.code) == (Category.INVALID, code)
     assert [(problem.path, problem.code) for problem in error.problems] == [(path, code)]
     assert error.problems[0].message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "words"),
+    [
+        (b'{"name": "a", "colour": "green"}', "/colour", "colour is one of red, blue."),
+        (b'{"name": "a", "colour": 1}', "/colour", "colour is one of red, blue."),
+        (b'{"name": "a", "shades": ["dark", "none"]}', "/shades/1", "shades is one of dark, light."),
+    ],
+)
+def test_a_word_that_is_none_of_several_is_told_which_there_are(text: bytes, path: str, words: str) -> None:
+    """Of an enum and of a literal, wherever it is."""
+    problem = refused(text).problems[0]
+    assert (problem.path, problem.message) == (path, words)
 
 
 def test_bad_json_is_malformed() -> None:
