@@ -9,6 +9,7 @@ user.
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -133,11 +134,18 @@ async def _reset_hot(connection: _Session) -> None:
         await connection.execute("ROLLBACK")
 
 
-class Database:
-    """The pools of one process. Connections are opened when first needed (10 ms and 3.7 MB each)."""
+_holds_one = ContextVar("_holds_one", default=False)  # whoever runs here has a connection of the general pool
 
-    def __init__(self, general: Any, hot: Any, relaxed: Any) -> None:
-        self._general, self._hot, self._relaxed = general, hot, relaxed
+
+class Database:
+    """The pools of one process. Connections are opened when first needed (10 ms and 3.7 MB each).
+
+    Who holds a connection of the general pool may need a second one for a moment (a unit of work that reads as an
+    environment). One more than `first` can have is kept for these: holders that wait for each other would wait for ever.
+    """
+
+    def __init__(self, general: Any, hot: Any, relaxed: Any, first: asyncio.Semaphore) -> None:
+        self._general, self._hot, self._relaxed, self._first = general, hot, relaxed, first
 
     @classmethod
     async def open(cls, url: str, *, name: str, pool_size: int = 4, hot_size: int = 3) -> "Database":
@@ -158,15 +166,15 @@ class Database:
                 server_settings=_SESSION | {"application_name": name} | more,
             )
 
-        general = await pool(pool_size, {}, _reset)
+        general = await pool(pool_size + 1, {}, _reset)
         hot = await pool(hot_size, _PINNED, _reset_hot)
         relaxed = await pool(hot_size, _PINNED | {"synchronous_commit": "off"}, _reset_hot)
-        return cls(general, hot, relaxed)
+        return cls(general, hot, relaxed, asyncio.Semaphore(pool_size))
 
     @asynccontextmanager
     async def unit(self) -> AsyncIterator[Connection]:
         """A transaction as the process's role: committed at the end, rolled back on any error."""
-        async with _acquired(self._general) as connection:
+        async with self._connection() as connection:
             session = _session(connection)
             session.last, session.savepoints = [], 0
             try:
@@ -183,7 +191,7 @@ class Database:
         already). Raises 404 when the role does not exist: the environment is not provisioned, or is gone.
         """
         role = role_name(environment_id)
-        async with _acquired(self._general) as connection:
+        async with self._connection() as connection:
             try:
                 await _begin(connection, role)
                 yield connection
@@ -204,8 +212,28 @@ class Database:
 
     async def ping(self) -> None:
         """Raises `unavailable` when PostgreSQL cannot be reached; for readiness."""
-        async with _acquired(self._general) as connection:
+        async with self._connection() as connection:
             await connection.execute("SELECT 1")
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """One of the general pool."""
+        if _holds_one.get():
+            async with _acquired(self._general) as connection:
+                yield connection
+            return
+        try:
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                await self._first.acquire()
+        except TimeoutError as error:
+            raise unavailable("PostgreSQL") from error
+        _holds_one.set(True)
+        try:
+            async with _acquired(self._general) as connection:
+                yield connection
+        finally:
+            _holds_one.set(False)
+            self._first.release()
 
     async def close(self) -> None:
         """Wait for transactions in progress, at most 5 s, then close every connection."""

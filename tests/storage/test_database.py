@@ -138,6 +138,26 @@ async def test_a_canceled_user_leaves_a_clean_connection(database: Database, env
         assert await connection.fetchval("select count(*) from note where text = 'canceled'") == 0
 
 
+async def test_units_that_all_need_a_second_connection_do_not_wait_for_each_other(
+    platform: Any, environment_id: UUID
+) -> None:
+    """As many units as the pool has connections, each of which reads as the environment before it commits."""
+    database = await Database.open(platform.database_url("waypost_gateway"), name="test", pool_size=2, hot_size=1)
+    met = asyncio.Barrier(2)
+
+    async def work() -> str:
+        async with database.unit():
+            await met.wait()
+            async with database.as_environment(environment_id) as connection:
+                return str(await connection.fetchval("select current_user"))
+
+    try:
+        async with asyncio.timeout(5):
+            assert await asyncio.gather(*(work() for _ in range(6))) == [role_name(environment_id)] * 6
+    finally:
+        await database.close()
+
+
 async def test_an_environment_without_a_role_is_not_found(database: Database) -> None:
     """404, and the connection serves on."""
     with pytest.raises(WaypostError) as caught:
