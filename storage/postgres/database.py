@@ -35,7 +35,7 @@ _PINNED = {f"enable_{node}": "off" for node in ("seqscan", "bitmapscan", "sort",
     "plan_cache_mode": "force_generic_plan"
 }
 
-_CLEAN = "RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
+_CLEAN = "CLOSE ALL; UNLISTEN *; RESET ROLE; RESET ALL; SELECT pg_advisory_unlock_all()"
 
 _AWAY = (
     asyncpg.PostgresConnectionError,  # SQLSTATE 08…
@@ -141,7 +141,8 @@ class Database:
     """The pools of one process. Connections are opened when first needed (10 ms and 3.7 MB each).
 
     Who holds a connection of the general pool may need a second one for a moment (a unit of work that reads as an
-    environment). One more than `first` can have is kept for these: holders that wait for each other would wait for ever.
+    environment). One is kept for these, beyond what `first` lets out: holders that wait for each other would
+    stand still.
     """
 
     def __init__(self, general: Any, hot: Any, relaxed: Any, first: asyncio.Semaphore) -> None:

@@ -1,6 +1,6 @@
 /** The filters of the list of jobs: in the address as people read them, and as the API wants them. */
 import { listOf, textOf } from "../shell/search";
-import { STATES } from "./state";
+import { isEnd, STATES } from "./state";
 
 export const SPANS = { "15m": 15, "1h": 60, "24h": 24 * 60, "7d": 7 * 24 * 60 } as const;
 
@@ -51,8 +51,31 @@ export function queryOf(filters: Filters, now: number): URLSearchParams {
     query.append(`label.${key}`, value.join("="));
   }
   if (filters.trigger) query.append("trigger_id", filters.trigger);
-  const after = filters.since ? new Date(now - SPANS[filters.since] * 60_000).toISOString() : filters.after;
+  const { after, before } = instantsOf(filters, now);
   if (after) query.append("created_after", after);
-  if (filters.before) query.append("created_before", filters.before);
+  if (before) query.append("created_before", before);
   return query;
+}
+
+/** The bounds on when a job was created, as instants. */
+export function instantsOf(filters: Filters, now: number): { after: string | undefined; before: string | undefined } {
+  const after = filters.since ? new Date(now - SPANS[filters.since] * 60_000).toISOString() : filters.after;
+  return { after, before: filters.before };
+}
+
+/** The filters, narrowed to some states: of those that are chosen, or without a choice `otherwise`. Null: none is left. */
+function narrowed(filters: Filters, wanted: (state: string) => boolean, otherwise: string[]): Filters | null {
+  const state = filters.state ? filters.state.filter(wanted) : otherwise;
+  return state.length > 0 ? { ...filters, state } : null;
+}
+
+/** Jobs that have ended; without a state chosen, those that did not complete. */
+export function endedOf(filters: Filters): Filters | null {
+  return narrowed(filters, isEnd, ["failed", "dead_letter", "canceled", "expired"]);
+}
+
+/** Jobs that have not ended. */
+export function openOf(filters: Filters): Filters | null {
+  const open = (state: string) => !isEnd(state);
+  return narrowed(filters, open, STATES.filter(open));
 }

@@ -10,17 +10,17 @@ import { Button } from "../kit/control";
 import { Empty, Failed, Loading } from "../kit/panel";
 import { count, duration, Foreign, plural, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
-import { ReplayMany } from "./bulk";
+import { CancelMany } from "./cancel_many";
+import { Export } from "./export";
 import { isFiltered, queryOf, readFilters, type Filters } from "./filter";
 import { FilterBar } from "./filter_bar";
 import { HEAD, useHead, useStates } from "./live";
-import type { Listed } from "./model";
+import type { Listed, Page } from "./model";
+import { ReplayMany } from "./replay_many";
 import { isEnd } from "./state";
 
 const PAGE = 200;
 const AHEAD = 40;
-
-type Page = { items: Listed[]; next_cursor: string | null };
 
 /** The list of these filters. It keeps its place while it is looked at: newer jobs come when they are asked for. */
 function useJobs(place: Place, query: string) {
@@ -73,7 +73,13 @@ function JobsOf({ place, filters }: { place: Place; filters: Filters }) {
         <span className="hint" role="status">
           {jobs.data && `${count(rows.length)}${jobs.hasNextPage ? " read so far" : ""}`}
         </span>
-        <div className="buttons">{rows.length > 0 && <ReplayMany place={place} filters={filters} now={began} />}</div>
+        {rows.length > 0 && (
+          <div className="buttons">
+            <Export place={place} filters={filters} now={began} />
+            <CancelMany place={place} filters={filters} now={began} />
+            <ReplayMany place={place} filters={filters} now={began} />
+          </div>
+        )}
       </div>
       <FilterBar filters={filters} onChange={(next) => void navigate({ to: ".", search: readFilters(next) as never })} />
       {added > 0 && (

@@ -4,13 +4,11 @@ import { useEffect, useRef, useState } from "react";
 import { environmentPath, raw, type Place } from "../api/client";
 import { follow, type StateEvent } from "../api/events";
 import type { Problem } from "../api/problem";
-import type { Listed } from "./model";
+import type { Listed, Page } from "./model";
 
 const FLUSH_MS = 250;
 const HEAD_EVERY_MS = 2_000;
 export const HEAD = 50;
-
-type Page = { items: Listed[]; next_cursor: string | null };
 
 /** The last event of each job that changed since the list was read, gathered so that a busy environment costs little. */
 export function useStates(place: Place, onChange: () => void): ReadonlyMap<string, StateEvent> {

@@ -5,6 +5,7 @@ import type { Problem } from "../api/problem";
 import { textAt } from "../json/tree";
 
 export type Listed = Schemas["JobView"];
+export type Page = { items: Listed[]; next_cursor: string | null };
 export type Attempt = Schemas["AttemptView"];
 export type JobState = Listed["state"];
 

@@ -48,6 +48,13 @@ export function textAt(text: string, paths: readonly string[][]): (string | unde
   });
 }
 
+/** The texts of the items of the array at a path, as they are written; none where there is no array. */
+export function itemsAt(text: string, path: string[]): string[] {
+  const root = parseTree(text, [], STRICT);
+  const node = root && findNodeAtLocation(root, path);
+  return node?.type === "array" ? (node.children ?? []).map((item) => text.slice(item.offset, item.offset + item.length)) : [];
+}
+
 /** What is wrong with a text that should be JSON, or null. */
 export function faultOf(text: string): Fault | null {
   const errors: ParseError[] = [];

@@ -1,6 +1,6 @@
 /** JSON for reading: a tree that folds, or the text as it is. Always as text, whatever is in it. */
 import { useMemo, useState, type ReactNode } from "react";
-import { Copy, count, plural } from "../kit/text";
+import { bytes, Copy, count, plural } from "../kit/text";
 import { indented, shown, treeOf, type Tree } from "./tree";
 
 const OPEN_DEPTH = 3;
@@ -14,7 +14,7 @@ export function Json({ text, label }: { text: string; label: string }) {
   return (
     <div className="json">
       <div className="buttons">
-        <span className="hint">{size(text)}</span>
+        <span className="hint">{bytes(new TextEncoder().encode(text).length)}</span>
         <button type="button" className="button quiet" aria-pressed={plain} onClick={() => setPlain(!plain)}>
           {plain ? "As a tree" : "As text"}
         </button>
@@ -31,11 +31,6 @@ export function Json({ text, label }: { text: string; label: string }) {
       )}
     </div>
   );
-}
-
-function size(text: string): string {
-  const bytes = new TextEncoder().encode(text).length;
-  return bytes < 1024 ? plural(bytes, "byte") : bytes < 1 << 20 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / (1 << 20)).toFixed(2)} MiB`;
 }
 
 function Value({ tree, depth }: { tree: Tree; depth: number }) {

@@ -61,17 +61,31 @@ export function Choice<T extends string>({ label, value, options, onChange }: Ch
   );
 }
 
+type CheckProps = { isSelected: boolean; isDisabled?: boolean; onChange: (isSelected: boolean) => void; children: ReactNode };
+
+/** Yes or no, with the browser's own control. */
+export function Check({ isSelected, isDisabled, onChange, children }: CheckProps) {
+  return (
+    <label className="check">
+      <input type="checkbox" checked={isSelected} disabled={isDisabled} onChange={(event) => onChange(event.target.checked)} />
+      <span>{children}</span>
+    </label>
+  );
+}
+
 type DialogProps = {
   title: string;
   isOpen: boolean;
   onClose: () => void;
   children: ReactNode;
   wide?: boolean;
+  /** Stays when one clicks beside it or presses Escape. */
+  held?: boolean;
 };
 
-export function Dialog({ title, isOpen, onClose, children, wide }: DialogProps) {
+export function Dialog({ title, isOpen, onClose, children, wide, held = false }: DialogProps) {
   return (
-    <Aria.ModalOverlay className="overlay" isOpen={isOpen} onOpenChange={(open) => !open && onClose()} isDismissable>
+    <Aria.ModalOverlay className="overlay" isOpen={isOpen} onOpenChange={(open) => !open && onClose()} isDismissable={!held} isKeyboardDismissDisabled={held}>
       <Aria.Modal className={wide ? "modal wide" : "modal"}>
         <Aria.Dialog className="dialog">
           <Aria.Heading slot="title">{title}</Aria.Heading>

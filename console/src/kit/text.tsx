@@ -61,6 +61,16 @@ export function count(number: number): string {
   return COUNT.format(number);
 }
 
+/** So many bytes, in the unit that people would say. */
+export function bytes(number: number): string {
+  if (number < 1024) return plural(number, "byte");
+  const units = ["KiB", "MiB", "GiB"];
+  let at = 0;
+  let rest = number / 1024;
+  for (; rest >= 1024 && at < units.length - 1; at += 1) rest /= 1024;
+  return `${rest.toFixed(at === 0 ? 1 : 2)} ${units[at]}`;
+}
+
 export function plural(number: number, one: string, many = `${one}s`): string {
   return `${count(number)} ${number === 1 ? one : many}`;
 }

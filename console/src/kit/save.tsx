@@ -1,0 +1,27 @@
+/** Files that were made or read here, for the person's own disk. */
+import { useEffect, useState } from "react";
+import { bytes } from "./text";
+
+/** A link that saves it; the file is let go of with the link. */
+export function SaveLink({ file, name }: { file: Blob; name: string }) {
+  const [href, setHref] = useState<string>();
+  useEffect(() => {
+    const made = URL.createObjectURL(file);
+    setHref(made);
+    return () => URL.revokeObjectURL(made);
+  }, [file]);
+  return (
+    <a className="button primary" href={href} download={name}>
+      Save the file ({bytes(file.size)})
+    </a>
+  );
+}
+
+/** As if such a link had been followed. */
+export function save(file: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(file);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
+}
