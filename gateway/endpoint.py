@@ -132,6 +132,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     answer: Any = None
     status: int = 200
     also: Mapping[int, str] = {}  # further answers
+    also_answer: Any = None  # what those are, if not `answer`
     query: tuple[Parameter, ...] = ()
     any_query: bool = False  # the query is its sender's own: it is not looked at here
     idempotent: bool = False  # takes Idempotency-Key

@@ -61,7 +61,7 @@ def document(endpoints: Iterable[Endpoint], public_url: str) -> dict[str, Any]:
     """The whole document."""
     shown = [declared for declared in endpoints if declared.path not in ("/docs", "/v1/openapi.json")]
     kinds: list[Any] = [ProblemDocument, OAuthError]
-    kinds += [kind for declared in shown for kind in (declared.body, declared.answer) if kind is not None]
+    kinds += [kind for declared in shown for kind in _kinds(declared)]
     schemas, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
     by_kind = dict(zip(map(repr, kinds), schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -100,6 +100,10 @@ def document(endpoints: Iterable[Endpoint], public_url: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def _kinds(declared: Endpoint) -> list[Any]:
+    return [kind for kind in (declared.body, declared.answer, declared.also_answer) if kind is not None]
 
 
 def _operation(declared: Endpoint, by_kind: dict[str, Any]) -> dict[str, Any]:
@@ -200,6 +204,8 @@ def _responses(declared: Endpoint, by_kind: dict[str, Any]) -> dict[str, Any]:
     responses = {str(declared.status): answer}
     for status, meaning in declared.also.items():
         responses[str(status)] = {**answer, "description": meaning}
+        if declared.also_answer is not None:
+            responses[str(status)]["content"] = {declared.kind: {"schema": by_kind[repr(declared.also_answer)]}}
     if declared.path in TOKEN_PATHS:
         schema, kind = by_kind[repr(OAuthError)], "application/json"
     else:

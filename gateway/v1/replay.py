@@ -99,6 +99,7 @@ class BulkReplayPage(Struct):
     answer=BulkReplayView,
     status=202,
     also={200: "Of a dry run: how many jobs match, by function and by state."},
+    also_answer=ReplayPreview,
     idempotent=True,
     example={"state": "dead_letter", "function": "image.thumbnail", "created_after": "2026-11-21T09:00:00Z"},
 )

@@ -1,6 +1,7 @@
 """Triggers: made, changed, paused, tested; their secrets and their firings (native contract §5)."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,6 +36,7 @@ from waypost.trigger.model import (
     Trigger,
     Verification,
 )
+from waypost.trigger.schedule import CatchUp, Overlap, Timing
 
 
 class NewTrigger(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,9 +52,9 @@ class NewTrigger(msgspec.Struct, forbid_unknown_fields=True):
     map: str | None = None
     rate_per_second: int = DEFAULT_RATE_PER_SECOND
     secret: str | None = None
-    schedule: dict[str, Any] | None = None
-    overlap: str = "allow"
-    catch_up: str = "none"
+    schedule: Timing | None = None
+    overlap: Overlap = Overlap.ALLOW
+    catch_up: CatchUp = CatchUp.NONE
     jitter_seconds: float = 0
 
 
@@ -65,10 +67,32 @@ class TriggerChange(msgspec.Struct, forbid_unknown_fields=True):
     filter: str | msgspec.UnsetType | None = msgspec.UNSET
     map: str | msgspec.UnsetType | None = msgspec.UNSET
     rate_per_second: int | msgspec.UnsetType | None = msgspec.UNSET
-    schedule: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
-    overlap: str | msgspec.UnsetType | None = msgspec.UNSET
-    catch_up: str | msgspec.UnsetType | None = msgspec.UNSET
+    schedule: Timing | msgspec.UnsetType = msgspec.UNSET
+    overlap: Overlap | msgspec.UnsetType | None = msgspec.UNSET
+    catch_up: CatchUp | msgspec.UnsetType | None = msgspec.UNSET
     jitter_seconds: float | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class TriggerPreview(msgspec.Struct, forbid_unknown_fields=True):
+    """Settings as those of a new trigger. `trigger_id`: of which they are to be; its `every_seconds` are counted from
+    when it was made, those of a new one from now."""
+
+    kind: Kind
+    trigger_id: UUID | None = None
+    verify: Verification | None = None
+    filter: str | None = None
+    map: str | None = None
+    rate_per_second: int = DEFAULT_RATE_PER_SECOND
+    schedule: Timing | None = None
+    overlap: Overlap = Overlap.ALLOW
+    catch_up: CatchUp = CatchUp.NONE
+    jitter_seconds: float = 0
+
+
+class PreviewView(msgspec.Struct):
+    """`next_fire_times`: the next five of a schedule; none of a webhook."""
+
+    next_fire_times: list[datetime]
 
 
 class SecretRotation(msgspec.Struct, forbid_unknown_fields=True):
@@ -156,6 +180,27 @@ async def create_trigger(call: Call) -> Answer:
         return ok(_shown(call, made, shown), 201, [*headers, (b"cache-control", b"no-store")])
 
     return await once(call, call.environment.id, "triggers.create", work)
+
+
+@endpoint(
+    "POST",
+    E + "/triggers/preview",
+    summary="Judge a trigger's settings and say when a schedule would be due, without keeping anything",
+    permission=Permission.VIEW_ENVIRONMENT,
+    body=TriggerPreview,
+    answer=PreviewView,
+    example={"kind": "schedule", "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Helsinki"}},
+)
+async def preview_trigger(call: Call) -> Answer:
+    kind, trigger_id, settings = operation.read_preview(await call.exchange.body())
+    since = clock.now()
+    if trigger_id is not None:
+        async with call.services.reading(call.environment) as connection:
+            trigger = await read_trigger(connection, call.environment.id, trigger_id)
+        if trigger is None:
+            raise errors.invalid("unknown_trigger", "There is no such trigger here.", "/trigger_id")
+        since = trigger.created_at
+    return ok(PreviewView(operation.fire_times(settings, since) if kind is Kind.SCHEDULE else []))
 
 
 @endpoint(
@@ -389,6 +434,7 @@ def _filter(query: dict[str, list[str]]) -> FiringFilter:
 
 ENDPOINTS: list[Endpoint] = [
     create_trigger,
+    preview_trigger,
     read_triggers,
     read_one_trigger,
     change_trigger,

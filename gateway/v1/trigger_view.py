@@ -8,9 +8,9 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType
 
 from waypost.job.specification import policy_text, specification_fields
-from waypost.trigger.model import Firing, Kind, Trigger
+from waypost.trigger.model import Firing, Kind, Trigger, Verification
 from waypost.trigger.operation import next_fire_times, webhook_settings
-from waypost.trigger.schedule import CatchUp, Overlap
+from waypost.trigger.schedule import CatchUp, Overlap, Timing
 
 _DEFAULTS = {"overlap": Overlap.ALLOW, "catch_up": CatchUp.NONE, "jitter_seconds": 0}
 
@@ -25,13 +25,13 @@ class TriggerView(Struct, frozen=True, kw_only=True):
     job: dict[str, Any]
     state: str
     url: str | UnsetType = UNSET
-    verify: dict[str, Any] | UnsetType = UNSET
+    verify: Verification | UnsetType = UNSET
     filter: str | UnsetType | None = UNSET
     map: str | UnsetType | None = UNSET
     rate_per_second: int | UnsetType = UNSET
-    schedule: dict[str, Any] | UnsetType = UNSET
-    overlap: str | UnsetType = UNSET
-    catch_up: str | UnsetType = UNSET
+    schedule: Timing | UnsetType = UNSET
+    overlap: Overlap | UnsetType = UNSET
+    catch_up: CatchUp | UnsetType = UNSET
     jitter_seconds: float | UnsetType = UNSET
     next_fire_times: list[datetime] | UnsetType = UNSET
     paused_at: datetime | None

@@ -58,3 +58,9 @@ class Tested(msgspec.Struct, kw_only=True):
     outcome: str
     job_id: str | None = None
     payload: Any = None
+
+
+class TriggerPreview(msgspec.Struct, kw_only=True):
+    """What settings that are good would do: when a schedule with them would be due next."""
+
+    next_fire_times: list[datetime] = []

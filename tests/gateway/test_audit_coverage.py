@@ -29,6 +29,7 @@ NOT_AUDITED = {
     "post_environment_functions_function_invoke": "straight through to a node: keeps nothing, by contract",
     "post_environment_triggers_trigger_test": "the new job's row says who fired it, its firing that it was a test",
     "post_environment_retention_preview": "changes nothing: says what a sweep would take",
+    "post_environment_triggers_preview": "changes nothing: says whether settings are good and when they would fire",
     "post_hooks_trigger": "the hot path: the job's row says which trigger, a firing's what became of each request",
     "post_environment_usage_events": "the events are rows that stay, and say where they came from and when",
     "post_environment_artifacts_artifact_parts": "answers addresses for an upload whose beginning is recorded",

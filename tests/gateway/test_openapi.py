@@ -41,6 +41,17 @@ def test_it_is_openapi_3_1_and_holds_every_route() -> None:
         assert all("description" in answer for answer in operation["responses"].values())
 
 
+def test_schedules_and_dry_runs_have_shapes_of_their_own() -> None:
+    """What a client generates types from says what a schedule is, and what a dry run answers."""
+    schemas = DOCUMENT["components"]["schemas"]
+    for kind in ("NewTrigger", "TriggerChange", "TriggerPreview", "TriggerView"):
+        assert "#/components/schemas/Timing" in references(schemas[kind]["properties"]["schedule"]), kind
+    (path,) = [path for path in DOCUMENT["paths"] if path.endswith("/jobs/replay")]
+    answers = DOCUMENT["paths"][path]["post"]["responses"]
+    assert references(answers["200"]) == {"#/components/schemas/ReplayPreview"}
+    assert references(answers["202"]) == {"#/components/schemas/BulkReplayView"}
+
+
 def test_schemathesis_can_drive_it() -> None:
     """Its loader accepts the document and finds every operation valid."""
     loaded = schemathesis.openapi.from_dict(DOCUMENT)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.gateway.conftest import MakeKey, bearer
 from tests.gateway.hook_ground import make_hook
+from waypost.ids import new_id
 
 JOB = {"function": "clock.tick", "tags": ["linux"], "retry": {"max_attempts": 2}}
 WEBHOOK = {"kind": "webhook", "name": "pushes", "job": JOB, "verify": {"scheme": "github"}}
@@ -137,6 +138,48 @@ async def test_a_test_fires_once_with_what_it_is_given(client: httpx.AsyncClient
     assert (filtered.status_code, filtered.json()) == (200, {"outcome": "filtered", "job_id": None, "payload": None})
     details = {firing["outcome"]: firing["detail"] for firing in await hook.firings(2, written=False)}
     assert set(details) == {"accepted", "filtered"}
+
+
+async def test_a_preview_says_when_it_would_fire_and_keeps_nothing(
+    client: httpx.AsyncClient, environment: Any, make_key: MakeKey
+) -> None:
+    """The same five times as the schedule that is made then; of a period those of the trigger that it is to be of."""
+    viewer = bearer((await make_key(environment.path, "viewer"))["key"])
+    path = f"{environment.path}/triggers"
+    settings = {"kind": "schedule", "schedule": SCHEDULE["schedule"], "overlap": "skip"}
+    shown = await client.post(f"{path}/preview", json=settings, headers=viewer)
+    assert shown.status_code == 200, shown.text
+    assert (await client.get(path)).json()["items"] == []
+    own = await made(client, environment.path, SCHEDULE)
+    assert shown.json() == {"next_fire_times": own["next_fire_times"]}
+    every = {"kind": "schedule", "schedule": {"every_seconds": 86_400}}
+    of_it = (await client.post(f"{path}/preview", json=every | {"trigger_id": own["id"]})).json()["next_fire_times"]
+    made_at = datetime.fromisoformat(own["created_at"])
+    assert abs(datetime.fromisoformat(of_it[0]) - made_at - timedelta(days=1)) < timedelta(milliseconds=1)
+    webhook = {"kind": "webhook", "verify": {"scheme": "github"}, "filter": "body.ref == 'main'"}
+    assert (await client.post(f"{path}/preview", json=webhook)).json() == {"next_fire_times": []}
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"kind": "schedule"}, "/schedule"),
+        ({"kind": "schedule", "schedule": {"cron": "61 * * * *"}}, "/schedule/cron"),
+        ({"kind": "schedule", "schedule": {"cron": "0 0 30 2 *"}}, "/schedule/cron"),
+        ({"kind": "schedule", "schedule": {"cron": "0 3 * * *", "timezone": "Europe/Nowhere"}}, "/schedule/timezone"),
+        ({"kind": "schedule", "schedule": {"every_seconds": 60}, "overlap": "never"}, "/overlap"),
+        ({"kind": "webhook", "verify": {"scheme": "github"}, "map": "{"}, "/map"),
+        ({"kind": "schedule", "schedule": {"every_seconds": 60}, "name": "x"}, "/name"),
+        ({"kind": "schedule", "schedule": {"every_seconds": 60}, "trigger_id": "x"}, "/trigger_id"),
+        ({"kind": "schedule", "schedule": {"every_seconds": 60}, "trigger_id": str(new_id())}, "/trigger_id"),
+    ],
+)
+async def test_a_preview_names_the_fault_where_it_lies(
+    client: httpx.AsyncClient, shared_environment: Any, body: dict[str, Any], pointer: str
+) -> None:
+    """As creating one with these settings would."""
+    answer = await client.post(f"{shared_environment.path}/triggers/preview", json=body)
+    assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, pointer), answer.text
 
 
 async def test_a_viewer_sees_triggers_and_starts_nothing(

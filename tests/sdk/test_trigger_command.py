@@ -74,6 +74,8 @@ def test_schedules_have_a_command_of_their_own(waypost: Waypost, place: str) -> 
                   "Europe/Helsinki", "--overlap", "skip", "--catch-up", "last").json  # fmt: skip
     assert nightly["schedule"] == {"cron": "30 3 * * *", "timezone": "Europe/Helsinki"}
     assert (nightly["overlap"], nightly["catch_up"], len(nightly["next_fire_times"])) == ("skip", "last", 5)
+    assert run("next", "30 3 * * *", "--timezone", "Europe/Helsinki").json == nightly["next_fire_times"]
+    assert "minute" in run("next", "61 * * * *").err
     poll = run("create", "--name", "poll", "--function", "feed.read", "--every", "90m", "--jitter", "30s").json
     assert (poll["schedule"], poll["jitter_seconds"]) == ({"every_seconds": 5400}, 30)
     ids = [one["id"] for one in run("list").json]

@@ -59,6 +59,18 @@ def read_draft(body: bytes) -> tuple[Draft, str | None]:
     return draft, _secret(draft, members.get("secret"))
 
 
+def read_preview(body: bytes) -> tuple[Kind, UUID | None, Mapping[str, Any]]:
+    """Settings that are only asked about, and the trigger that they are to be of. Raises 400, 422 with pointers."""
+    members = _members(body)
+    kind, given = _kind(members), members.pop("trigger_id", None)
+    settings = _values({name: raw for name, raw in members.items() if name != "kind"})
+    settings = {name: value for name, value in settings.items() if value is not None}
+    trigger_id = None if given in (None, b"null") else ids.parse_id(_text(given, "trigger_id"))
+    if given not in (None, b"null") and trigger_id is None:
+        raise errors.invalid("invalid_value", "trigger_id is the id of a trigger.", "/trigger_id")
+    return kind, trigger_id, check_settings(kind, settings)
+
+
 def read_change(trigger: Trigger, body: bytes) -> Draft:
     """The trigger with what a PATCH changes: a member stays when it is left out, and is its default again when it is
     null. Raises 400, 422; the kind and secrets are not changed here."""
@@ -236,7 +248,12 @@ async def rotate_secret(
 
 def next_fire_times(trigger: Trigger, count: int = NEXT_FIRE_TIMES) -> list[datetime]:
     """The next due times of a schedule from now on, whether it is paused or not."""
-    return schedule.next_fire_times(schedule.check(trigger.settings), clock.now(), count, trigger.created_at)
+    return fire_times(trigger.settings, trigger.created_at, count)
+
+
+def fire_times(settings: Mapping[str, Any], since: datetime, count: int = NEXT_FIRE_TIMES) -> list[datetime]:
+    """The next due times of a schedule with these settings, which is there `since` then."""
+    return schedule.next_fire_times(schedule.check(settings), clock.now(), count, since)
 
 
 def test_payload(trigger: Trigger, headers: Mapping[str, str], query: Mapping[str, str], body: bytes) -> bytes:

@@ -795,6 +795,11 @@ export interface components {
             started_at: string | null;
             finished_at: string | null;
         };
+        /**
+         * CatchUp
+         * @enum {unknown}
+         */
+        CatchUp: "all" | "last" | "none";
         /** ConcurrencyView */
         ConcurrencyView: {
             key: string;
@@ -1291,11 +1296,11 @@ export interface components {
             /** @default null */
             secret: string | null;
             /** @default null */
-            schedule: Record<string, never> | null;
+            schedule: components["schemas"]["Timing"] | null;
             /** @default allow */
-            overlap: string;
+            overlap: components["schemas"]["Overlap"];
             /** @default none */
-            catch_up: string;
+            catch_up: components["schemas"]["CatchUp"];
             /** @default 0 */
             jitter_seconds: number;
         };
@@ -1362,6 +1367,11 @@ export interface components {
             updated_at: string;
             admin_key?: string;
         };
+        /**
+         * Overlap
+         * @enum {unknown}
+         */
+        Overlap: "allow" | "cancel_running" | "skip";
         /** PauseView */
         PauseView: {
             note: string;
@@ -1427,6 +1437,23 @@ export interface components {
             states: components["schemas"]["StateCounts"];
             functions: components["schemas"]["FunctionCounts"][];
             oldest_waiting_at: string | null;
+        };
+        /** ReplayPreview */
+        ReplayPreview: {
+            /** @default true */
+            dry_run: boolean;
+            matched: number;
+            /** @default 0 */
+            replayed: number;
+            more: boolean;
+            by_function: {
+                [key: string]: number;
+            };
+            by_state: {
+                [key: string]: number;
+            };
+            oldest: string | null;
+            newest: string | null;
         };
         /** RetryView */
         RetryView: {
@@ -1539,6 +1566,15 @@ export interface components {
             updated_at: string;
             secret?: string;
         };
+        /** Timing */
+        Timing: {
+            /** @default null */
+            cron: string | null;
+            /** @default null */
+            timezone: string | null;
+            /** @default null */
+            every_seconds: number | null;
+        };
         /** TriggerChange */
         TriggerChange: {
             name?: string;
@@ -1547,9 +1583,9 @@ export interface components {
             filter?: string | null;
             map?: string | null;
             rate_per_second?: number | null;
-            schedule?: Record<string, never>;
-            overlap?: string | null;
-            catch_up?: string | null;
+            schedule?: components["schemas"]["Timing"];
+            overlap?: components["schemas"]["Overlap"] | null;
+            catch_up?: components["schemas"]["CatchUp"] | null;
             jitter_seconds?: number | null;
         };
         /** TriggerPage */
@@ -1566,13 +1602,13 @@ export interface components {
             job: Record<string, never>;
             state: string;
             url?: string;
-            verify?: Record<string, never>;
+            verify?: components["schemas"]["Verification"];
             filter?: string | null;
             map?: string | null;
             rate_per_second?: number;
-            schedule?: Record<string, never>;
-            overlap?: string;
-            catch_up?: string;
+            schedule?: components["schemas"]["Timing"];
+            overlap?: components["schemas"]["Overlap"];
+            catch_up?: components["schemas"]["CatchUp"];
             jitter_seconds?: number;
             next_fire_times?: string[];
             paused_at: string | null;
@@ -2564,7 +2600,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["BulkReplayView"];
+                    "application/json": components["schemas"]["ReplayPreview"];
                 };
             };
             202: {

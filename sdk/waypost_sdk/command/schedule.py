@@ -64,6 +64,19 @@ def create(
         output.show_one(made, as_json=as_json)
 
 
+@app.command("next")
+def next_(
+    context: typer.Context,
+    cron: Annotated[str, typer.Argument(help="Five fields, or six with seconds first: '*/5 * * * *'.")],
+    timezone: Annotated[str | None, typer.Option(help="Of cron: Europe/Helsinki … Default UTC.")] = None,
+    as_json: output.Json = False,
+) -> None:
+    """Say when a schedule would be due next, without making one."""
+    with connect(context) as client:
+        found = client.triggers.preview("schedule", {"schedule": trigger.given(cron=cron, timezone=timezone)})
+        output.show_list(found.next_fire_times, (("DUE", lambda at: at),), as_json=as_json)
+
+
 def _seconds(text: str, option: str) -> float:
     return seconds(text, option, "30s, 5m, 12h or 7d")
 

@@ -6,7 +6,7 @@ from typing import Any, Generic
 
 from waypost_sdk.http.plan import Plan, Stream
 from waypost_sdk.http.resource import M, Resource, given, iteration, operation, read, segment, tagged
-from waypost_sdk.trigger import Firing, Tested, Trigger
+from waypost_sdk.trigger import Firing, Tested, Trigger, TriggerPreview
 
 
 class Triggers(Resource[M], Generic[M]):
@@ -48,6 +48,13 @@ class Triggers(Resource[M], Generic[M]):
         )
         answer = yield from self._post(self._path, body, key=idempotency_key)
         return tagged(answer, Trigger)
+
+    @operation
+    def preview(self, kind: str, settings: Mapping[str, Any], *, trigger_id: str | None = None) -> Plan[TriggerPreview]:
+        """Whether these settings (`schedule`, or `verify`, `filter`, `map` …) are good, and when a schedule with them
+        would be due. Keeps nothing. `trigger_id`: of which they are to be."""
+        answer = yield from self._post(self._path + "/preview", {**settings, **given(kind=kind, trigger_id=trigger_id)})
+        return read(answer, TriggerPreview)
 
     @iteration
     def list(self, *, kind: str | None = None) -> Stream[Trigger]:
