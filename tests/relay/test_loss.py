@@ -4,23 +4,17 @@ import asyncio
 import signal
 import time
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from waypost_contracts.cloudevents_pb2 import CloudEvent
 from waypost_contracts.waypost_frame_pb2 import Finished, NodeFrame, Started
 
 from tests.relay.fake_node import FakeNode, frame_event
-from tests.relay.ground import Environment, RelayProcess, free_port, until
+from tests.relay.ground import Environment, RelayProcess, free_port, make_certificate, until
 from waypost.job.model import End, Outcome
 
 ECHO = lambda assignment: assignment.payload or b"null"  # noqa: E731
@@ -406,22 +400,3 @@ async def test_with_a_certificate_nodes_connect_by_tls_only(
         await plain.join(["f"])
     assert (await plain.status())[0] == "UNAVAILABLE"
     await plain.close()
-
-
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(minutes=1)).not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    paths = folder / "cert.pem", folder / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return paths
