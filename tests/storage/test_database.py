@@ -79,6 +79,8 @@ async def test_beginning_and_ending_are_one_query_each(database: Database, envir
         "set search_path = pg_catalog",
         "select set_config('role', current_user, false)",
         "select set_config('waypost.x', 'y', false)",
+        "declare open_still cursor with hold for select 'theirs'",
+        "listen anything",
     ],
 )
 @pytest.mark.parametrize("ends", ["well", "badly"])
@@ -101,6 +103,8 @@ async def test_nothing_of_a_session_reaches_its_next_user(
         async with database.unit() as connection:
             assert await session_of(connection) == clean
             assert await connection.fetchval("select current_setting('waypost.x', true)") in (None, "")
+            assert await connection.fetch("select name from pg_cursors where is_holdable") == []
+            assert await connection.fetch("select pg_listening_channels()") == []
 
 
 async def test_an_error_rolls_back(database: Database, environment_id: UUID) -> None:
