@@ -19,7 +19,10 @@ TARGET_DELETED_MS = 3_000
 TARGET_MEMORY = 0.10
 JOBS = 20  # of each environment; one in five with a payload that lies in its bucket
 AT_ONCE = 2
-WARM = 20  # environments before the memory is first read: caches, pools and imports have their size then
+# Environments before the memory is first read. Caches and heaps have their size then: read after every hundred up to
+# five hundred, the object store had 113 MiB after twenty and then 159, 168, 168, 155, 151; PostgreSQL 86, then 108, 108,
+# 110, 99, 102; gateway 61, then 62-63; relay and worker did not move.
+WARM = 100
 SECONDS = 60
 
 # Everything that has the name of an environment, in one look.
@@ -37,8 +40,8 @@ select (select count(*) from pg_roles where rolname like 'env\\_%') as roles,
 
 def life(bench: Bench) -> None:
     """Environments in turns of a few at once, each ready, used and deleted."""
-    count = int(bench.seconds(300, 100))
-    _many(bench.stack, WARM)
+    count, first = int(bench.seconds(300, 100)), int(bench.seconds(WARM, 20))
+    _many(bench.stack, first)
     time.sleep(3)
     before, memory = _left(bench.stack), _memory(bench.stack)
     began = time.monotonic()
@@ -63,7 +66,6 @@ def life(bench: Bench) -> None:
             note=f"{took:.0f} s in all; roles, schemas, buckets, S3 users, rows",
         )
     )
-    ours = [share for name, share in grown.items() if name.rstrip("-0123456789") in ("gateway", "relay", "worker")]
     bench.rows.append(
         Row(
             "life",
@@ -74,8 +76,8 @@ def life(bench: Bench) -> None:
                 **{f"{name}_grown": share for name, share in grown.items()},
             },
             target=f"± {TARGET_MEMORY:.0%}",
-            met=all(abs(share) <= TARGET_MEMORY for share in ours),
-            note=f"read after the first {WARM}; " + " · ".join(f"{n} {s / 2**20:.0f} MiB" for n, s in memory.items()),
+            met=all(abs(share) <= TARGET_MEMORY for share in grown.values()),
+            note=f"read after the first {first}; " + " · ".join(f"{n} {s / 2**20:.0f} MiB" for n, s in memory.items()),
         )
     )
 
