@@ -20,8 +20,8 @@ TARGET_MEMORY = 0.10
 JOBS = 20  # of each environment; one in five with a payload that lies in its bucket
 AT_ONCE = 2
 # Environments before the memory is first read. Caches and heaps have their size then: read after every hundred up to
-# five hundred, the object store had 113 MiB after twenty and then 159, 168, 168, 155, 151; PostgreSQL 86, then 108, 108,
-# 110, 99, 102; gateway 61, then 62-63; relay and worker did not move.
+# five hundred, the object store had 113 MiB after twenty and then 159, 168, 168, 155, 151; PostgreSQL 86, then 108,
+# 108, 110, 99, 102; gateway 61, then 62-63; relay and worker did not move.
 WARM = 100
 SECONDS = 60
 
