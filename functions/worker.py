@@ -197,7 +197,7 @@ class Worker:
         stack.callback(resolver.close)
         sender = Sender(CheckedNetwork(self._settings.delivery_allow or (), resolver))
         stack.push_async_callback(sender.close)
-        return Deliveries(ports.database, deliverer(ports.keys, sender))
+        return Deliveries(ports.database, deliverer(ports.keys, sender), ports.valkey)
 
     def _sealer(self, database: Database) -> Sealer:
         settings = self._settings

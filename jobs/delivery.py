@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from jobs.breaker import TEST_SECONDS, Breakers, Store
 from jobs.endpoint import FIRST, Endpoint
 from storage.postgres.database import Database
 from storage.postgres.subscription import queue
@@ -44,8 +45,16 @@ Deliver = Callable[[Claimed], Awaitable[Outcome]]
 class Deliveries:
     """What one worker delivers. `run` until stopped; `wake` when something was queued just now."""
 
-    def __init__(self, database: Database, deliver: Deliver, *, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        database: Database,
+        deliver: Deliver,
+        store: Store | None = None,
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
         self._database, self._deliver, self._lease = database, deliver, lease_seconds
+        self._breakers = None if store is None else Breakers(store, self._hear)
         self._endpoints: dict[UUID, Endpoint] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._done: list[Settlement] = []
@@ -59,6 +68,8 @@ class Deliveries:
         """Deliver until `stop`; then what is on its way has STOP_SECONDS. A database that is away ends nothing."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self.wake())
+        if self._breakers is not None:
+            await self._breakers.open()
         try:
             while not stop.is_set():
                 self._woken.clear()
@@ -88,12 +99,31 @@ class Deliveries:
             return
         now = monotonic()
         self._endpoints = {key: one for key, one in self._endpoints.items() if not one.forgettable(now)}
+        await self._ask_to_test(now)
         rooms = self._rooms(now)
         for claimed in await queue.claim(self._database, rooms, room=FIRST, limit=room, seconds=self._lease):
             endpoint = self._endpoints.setdefault(claimed.subscription_id, Endpoint())
             task = asyncio.create_task(self._one(claimed, endpoint, endpoint.began()))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    async def _ask_to_test(self, now: float) -> None:
+        """One question for all broken endpoints whose break is over."""
+        asked = [key for key, one in self._endpoints.items() if one.wants_test(now)]
+        if not asked:
+            return
+        granted = set(asked) if self._breakers is None else await self._breakers.may_test(asked)
+        for key in asked:
+            self._endpoints[key].asked(now, TEST_SECONDS if key in granted else 0.0)
+
+    def _hear(self, subscription_id: UUID, failures: int, seconds: float) -> None:
+        if failures or subscription_id in self._endpoints:
+            self._endpoints.setdefault(subscription_id, Endpoint()).heard(monotonic(), failures, seconds)
+
+    def _tell(self, subscription_id: UUID, endpoint: Endpoint) -> None:
+        news = None if self._breakers is None else endpoint.to_tell(monotonic())
+        if news is not None and self._breakers is not None:
+            self._breakers.tell(subscription_id, *news)
 
     def _rooms(self, now: float) -> dict[UUID, int]:
         """How many more each known endpoint may get; what may hang takes no more than its share of this process."""
@@ -118,6 +148,7 @@ class Deliveries:
             good = outcome is not None and outcome.error is None
             asked = None if outcome is None else GONE_SECONDS if gone(outcome) else outcome.retry_after_seconds
             endpoint.ended(monotonic(), seen, good=good, asked_seconds=asked)
+            self._tell(claimed.subscription_id, endpoint)
             self.wake()
         if outcome is not None:
             self._done.append(settlement(claimed, outcome))
@@ -151,6 +182,8 @@ class Deliveries:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        if self._breakers is not None:
+            await self._breakers.close()
 
 
 def settlement(claimed: Claimed, outcome: Outcome) -> Settlement:

@@ -4,6 +4,7 @@ A circuit breaker of its own for each, so that an endpoint which hangs costs the
 first, so little goes at once; with each success twice as much, with each failure in a row half as much, down to one;
 after BREAK_AFTER in a row nothing, for a time that doubles; then one as a test. What was under way when a failure was
 counted counts no second one.
+What one worker sees the others hear (`jobs.breaker`), and one of them tests.
 Refuses: to hold anything that the database must know.
 """
 
@@ -14,12 +15,25 @@ BREAK_SECONDS = 5.0
 LONGEST_BREAK_SECONDS = 60.0
 LONGEST_HOLD_SECONDS = 3_600.0  # of what an endpoint itself asks for
 FORGOTTEN_SECONDS = 60.0  # after its last use
+FORGIVEN_SECONDS = 3_600.0  # one that failed
+ASK_AGAIN_SECONDS = 5.0  # who may test it
+NEWS_SECONDS = 1.0
 
 
 class Endpoint:
     """`now` is of `time.monotonic` everywhere."""
 
-    __slots__ = ("failures", "held_until", "in_flight", "used_at", "window")
+    __slots__ = (
+        "ask_at",
+        "failures",
+        "held_until",
+        "in_flight",
+        "known",
+        "test_until",
+        "told_until",
+        "used_at",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -27,13 +41,48 @@ class Endpoint:
         self.window = FIRST
         self.held_until = 0.0
         self.used_at = 0.0
+        self.known = False  # to the other workers, as one that fails
+        self.told_until = 0.0  # the hold that they were told of
+        self.ask_at = 0.0  # not before: whether this worker may test it
+        self.test_until = 0.0  # this worker may
 
     def room(self, now: float) -> int:
         """How many more may go now."""
         if now < self.held_until:
             return 0
-        limit = 1 if self.failures >= BREAK_AFTER else max(1, self.window >> self.failures)
-        return max(0, limit - self.in_flight)
+        if self.failures >= BREAK_AFTER:
+            return max(0, int(now < self.test_until) - self.in_flight)
+        return max(0, max(1, self.window >> self.failures) - self.in_flight)
+
+    def wants_test(self, now: float) -> bool:
+        """Whether its break is over and nobody was asked lately who tests it."""
+        return self.failures >= BREAK_AFTER and now >= max(self.held_until, self.test_until, self.ask_at)
+
+    def asked(self, now: float, granted_seconds: float) -> None:
+        """The answer: for how long this worker alone may send it one; 0: another one does."""
+        self.ask_at = now + ASK_AGAIN_SECONDS
+        self.test_until = now + granted_seconds
+
+    def heard(self, now: float, failures: int, seconds: float) -> None:
+        """What another worker says of it: failures in a row and how long to leave it alone; no failures: it is well."""
+        self.known = failures > 0
+        if not failures:
+            self.failures, self.held_until = 0, 0.0
+            return
+        self.used_at = now
+        self.failures = max(self.failures, failures)
+        self.held_until = max(self.held_until, now + min(seconds, LONGEST_HOLD_SECONDS))
+        self.told_until = self.held_until
+
+    def to_tell(self, now: float) -> tuple[int, float] | None:
+        """What the others should hear, as `heard` takes it, if it is news. A hold that moved by little is none."""
+        if not self.failures and self.known:
+            self.known, self.told_until = False, 0.0
+            return 0, 0.0
+        if self.held_until <= max(now, self.told_until + NEWS_SECONDS):
+            return None
+        self.known, self.told_until = True, self.held_until
+        return self.failures, self.held_until - now
 
     def began(self) -> int:
         """One goes; answers what `ended` wants to know again."""
@@ -51,6 +100,7 @@ class Endpoint:
         self.held_until = max(self.held_until, now + min(asked_seconds or 0.0, LONGEST_HOLD_SECONDS))
         if seen != self.failures:
             return
+        self.test_until = 0.0
         self.failures += 1
         if self.failures >= BREAK_AFTER:
             doubled = BREAK_SECONDS * 2.0 ** min(self.failures - BREAK_AFTER, 10)
@@ -58,5 +108,5 @@ class Endpoint:
 
     def forgettable(self, now: float) -> bool:
         """Whether it may be as one that nobody knows."""
-        rests_until = max(self.held_until, self.used_at + FORGOTTEN_SECONDS)
-        return not self.in_flight and not self.failures and now >= rests_until
+        rests = FORGIVEN_SECONDS if self.failures else FORGOTTEN_SECONDS
+        return not self.in_flight and now >= max(self.held_until, self.used_at + rests)

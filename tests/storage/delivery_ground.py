@@ -66,8 +66,8 @@ class DeliveryGround:
         await self.ways.close()
         await self.ground.admin.execute(f"truncate {TABLES}")
 
-    def worker(self, deliver: Deliver | None = None, **more: Any) -> Deliveries:
-        return Deliveries(self.database, deliver or self.ways.deliver, **more)
+    def worker(self, deliver: Deliver | None = None, store: Any = None, **more: Any) -> Deliveries:
+        return Deliveries(self.database, deliver or self.ways.deliver, store, **more)
 
     async def subscribe(self, url: str, *events: str) -> UUID:
         subscription_id, secret = new_id(), new_secret()

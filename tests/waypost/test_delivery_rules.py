@@ -5,7 +5,16 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from jobs.endpoint import AT_ONCE, BREAK_AFTER, BREAK_SECONDS, FORGOTTEN_SECONDS, LONGEST_BREAK_SECONDS, Endpoint
+from jobs.endpoint import (
+    ASK_AGAIN_SECONDS,
+    AT_ONCE,
+    BREAK_AFTER,
+    BREAK_SECONDS,
+    FORGIVEN_SECONDS,
+    FORGOTTEN_SECONDS,
+    LONGEST_BREAK_SECONDS,
+    Endpoint,
+)
 from waypost import clock
 from waypost.subscription.address import read_address, read_subnets, refusal
 from waypost.subscription.decision import delay_seconds, judge, matching, retry_after, status_event
@@ -213,7 +222,9 @@ class TestEndpoint:
             assert endpoint.room(now) == 0
             breaks.append(endpoint.held_until - now)
             now = endpoint.held_until
-            assert endpoint.room(now) == 1
+            assert (endpoint.room(now), endpoint.wants_test(now)) == (0, True)
+            endpoint.asked(now, granted_seconds=20.0)
+            assert (endpoint.room(now), endpoint.wants_test(now)) == (1, False)
         assert breaks[:2] == [BREAK_SECONDS, 2 * BREAK_SECONDS]
         assert breaks[-1] == LONGEST_BREAK_SECONDS
         endpoint.ended(now, endpoint.began(), good=True)
@@ -236,11 +247,33 @@ class TestEndpoint:
         self.fail(endpoint, 120.0, timedelta(days=1).total_seconds())
         assert (endpoint.room(3_719.0), endpoint.room(3_720.0)) == (0, 1)
 
+    def test_what_others_tell_counts_as_if_it_had_been_seen(self) -> None:
+        """Their failures and their hold; what they see well is well; only what is news is told."""
+        endpoint, other = Endpoint(), Endpoint()
+        assert endpoint.to_tell(0.0) is None
+        for _ in range(BREAK_AFTER):
+            assert endpoint.to_tell(0.0) is None
+            self.fail(endpoint, 0.0)
+        news = endpoint.to_tell(1.0)
+        assert news == (BREAK_AFTER, BREAK_SECONDS - 1.0)
+        assert endpoint.to_tell(1.0) is None
+        other.heard(1.0, *news)
+        assert (other.room(BREAK_SECONDS - 0.1), other.room(BREAK_SECONDS)) == (0, 0)
+        assert other.to_tell(2.0) is None
+        other.asked(BREAK_SECONDS, granted_seconds=0.0)
+        assert (other.room(BREAK_SECONDS), other.wants_test(BREAK_SECONDS + ASK_AGAIN_SECONDS - 0.1)) == (0, False)
+        assert other.wants_test(BREAK_SECONDS + ASK_AGAIN_SECONDS)
+        endpoint.ended(BREAK_SECONDS, endpoint.began(), good=True)
+        assert endpoint.to_tell(BREAK_SECONDS) == (0, 0.0)
+        other.heard(BREAK_SECONDS, 0, 0.0)
+        assert (other.room(BREAK_SECONDS), other.to_tell(BREAK_SECONDS)) == (1, None)
+
     def test_a_good_one_is_forgotten_after_a_while(self) -> None:
-        """So that what a process knows does not grow; one that failed is remembered."""
+        """So that what a process knows does not grow; one that failed is remembered for an hour."""
         endpoint = Endpoint()
         endpoint.ended(0.0, endpoint.began(), good=True)
         assert not endpoint.forgettable(FORGOTTEN_SECONDS - 1)
         assert endpoint.forgettable(FORGOTTEN_SECONDS)
         self.fail(endpoint, 0.0)
-        assert not endpoint.forgettable(1e9)
+        assert not endpoint.forgettable(FORGIVEN_SECONDS - 1)
+        assert endpoint.forgettable(FORGIVEN_SECONDS)
