@@ -115,9 +115,8 @@ class FanOut:
             ]
             key = await self._key(other.environment_id) if getting else None
             if key is not None:
-                event_id = new_id()
                 body = event_body(other.type, other.at, other.environment_id, other.data)
-                _add(new, getting, event_id, other.type, key.seal(delivery_place(event_id), body))
+                _add(new, getting, other.id, other.type, key.seal(delivery_place(other.id), body))
 
     async def _key(self, environment_id: UUID) -> DataKey | None:
         """None when the environment is gone: nobody is there to be told."""

@@ -2,18 +2,16 @@
 
 Server-Sent Events: `event` is the type, `data` the body of the webhook, `id` an instant and after its first `-` the
 `webhook-id`; the first is `stream.connected`. Jobs are followed as `E/events` follows their states; what happens to
-other things is looked for every few seconds. `Last-Event-ID` resumes with nothing of a job lost; an event can come
-twice then, with the same `webhook-id`.
+other things is looked for every few seconds. `Last-Event-ID` resumes up to a day later with nothing lost; an event can
+come twice then, with the same `webhook-id`.
 Refuses: to record anything, and to show more than a delivery would.
 """
 
 import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
-import msgspec
 from litestar.types import ASGIApp
 
 from gateway.endpoint import Call, E, Endpoint, Parameter, endpoint
@@ -23,15 +21,14 @@ from gateway.v1.event import MAX_RESUME, OVERLAP, Stream
 from jobs.fan_out import event_body, job_body
 from jobs.wake import JobMessage, States
 from storage.postgres.ledger.record import read_jobs
-from storage.postgres.subscription.live import Disabled, read_disabled, read_errors
-from storage.postgres.tenancy.environment import read_environment
+from storage.postgres.subscription.live import read_errors, read_others
 from waypost import clock, errors
 from waypost.access.model import Permission
+from waypost.ids import NIL
 from waypost.job.decision import is_end
 from waypost.job.record import JobRecord, StateChange
-from waypost.subscription.decision import check_events, matching, status_event
+from waypost.subscription.decision import check_events, matching
 
-_NOTHING = UUID(int=0)
 PIECE = 500  # jobs read at once
 REMEMBERED = 50_000  # events sent lately, by which repeats are known
 
@@ -39,17 +36,19 @@ REMEMBERED = 50_000  # events sent lately, by which repeats are known
 class LiveEvents(Stream):
     """One open stream; an ASGI application."""
 
-    def __init__(self, call: Call, patterns: Sequence[str], resume: datetime | None) -> None:
-        super().__init__(call, None, None if resume is None else resume - OVERLAP, None)
+    def __init__(self, call: Call, patterns: Sequence[str], resume: tuple[datetime, UUID] | None) -> None:
+        super().__init__(call, None, None if resume is None else resume[0] - OVERLAP, None)
         self._patterns = patterns
         self._told: dict[UUID, None] = {}
-        self._looked = resume or clock.now()
-        self._status = call.environment.status
+        self._from = resume or (clock.now(), NIL)
+        at, event_id = self._from
+        self._looked = at if event_id == NIL else at - OVERLAP  # nothing from before the first connection
 
     async def _run(self, listener: Listener, gone: "asyncio.Future[None]") -> None:
         """Begins with an id, so that who loses the connection before the first event resumes, too."""
+        at, event_id = self._from
         start = b"id: %d-%s\nevent: stream.connected\ndata: {}\n\n"
-        await self._write(start % (int(self._looked.timestamp() * 1000), str(_NOTHING).encode()))
+        await self._write(start % (int(at.timestamp() * 1000), str(event_id).encode()))
         await super()._run(listener, gone)
 
     async def _tell(self, messages: Iterable[JobMessage]) -> None:
@@ -91,26 +90,17 @@ class LiveEvents(Stream):
                 await self._event(event, record.id, at, job_body(event, at, record, key, sealed.get(record.id)))
 
     async def _others(self) -> None:
-        """Tell of the environment's status and of subscriptions that the platform disabled."""
-        environment = self._call.environment
-        async with self._call.services.database.unit() as connection:
-            now = await read_environment(connection, environment.id)
-        if now is None:
-            raise errors.not_found("environment")
-        before, self._status = self._status, now.status
-        if (event := status_event(before, now.status)) is not None:
-            data = {"status": now.status, "previous_status": before, "reason": now.status_reason}
-            await self._other(event, environment.id, now.updated_at, data)
-        async with self._call.services.reading(now) as connection:
-            found = await read_disabled(connection, environment.id, self._looked)
-        for one in found:
-            self._looked = max(self._looked, one.at)
-            await self._other("subscription.disabled", one.subscription_id, one.at, _data(one))
-
-    async def _other(self, event: str, about: UUID, at: datetime, data: dict[str, Any]) -> None:
-        environment_id = self._call.environment.id
-        body = event_body(event, at, environment_id, msgspec.json.encode(data))
-        await self._event(event, uuid5(about, f"{event} {at.isoformat()}"), at, body)
+        """Tell of the environment's status and of subscriptions, once; a little into the past, as of jobs."""
+        environment, began = self._call.environment, clock.now()
+        while True:
+            async with self._call.services.reading(environment) as connection:
+                found = await read_others(connection, environment.id, self._looked, PIECE)
+            for one in found:
+                await self._event(one.type, one.id, one.at, event_body(one.type, one.at, environment.id, one.data))
+            if len(found) < PIECE:
+                break
+            self._looked = found[-1].at
+        self._looked = max(self._looked, began - OVERLAP)
 
     async def _event(self, event: str, event_id: UUID, at: datetime, body: bytes) -> None:
         if event_id in self._told:
@@ -129,23 +119,14 @@ def _ended_at(record: JobRecord) -> datetime:
     return record.finished_at or record.updated_at
 
 
-def _data(disabled: Disabled) -> dict[str, Any]:
-    return {
-        "subscription_id": disabled.subscription_id,
-        "reason": disabled.reason,
-        "failing_since": disabled.failing_since,
-    }
-
-
-def resume_instant(exchange: Exchange) -> datetime | None:
-    """The instant that `Last-Event-ID` names; None when there is none. Raises 422 when it is not one of ours."""
+def resume_point(exchange: Exchange) -> tuple[datetime, UUID] | None:
+    """What `Last-Event-ID` names, a day ago at most; None when there is none. Raises 422 when it is not one of ours."""
     text = exchange.header(b"last-event-id")
     if not text:
         return None
     at, _, event_id = text.partition("-")
     try:
-        UUID(event_id)
-        return datetime.fromtimestamp(int(at) / 1000, UTC)
+        return max(datetime.fromtimestamp(int(at) / 1000, UTC), clock.now() - MAX_RESUME), UUID(event_id)
     except (ValueError, OverflowError, OSError):
         raise errors.invalid("invalid_event_id", "This Last-Event-ID is not one of this stream.") from None
 
@@ -162,8 +143,7 @@ async def live_events(call: Call) -> ASGIApp:
     """Needs no subscription and records no delivery. `id` is an instant and, after its first `-`, the `webhook-id`."""
     call.services.require_readable(call.environment)
     patterns = check_events(call.query.get("event", ["*"]))
-    resume = resume_instant(call.exchange)
-    return LiveEvents(call, patterns, resume and max(resume, clock.now() - MAX_RESUME))
+    return LiveEvents(call, patterns, resume_point(call.exchange))
 
 
 ENDPOINTS: list[Endpoint] = [live_events]

@@ -197,6 +197,38 @@ async def test_listening_goes_on_after_the_program_and_the_platform_were_away(
             receiver.requests[-1].verify(secret)
 
 
+async def test_events_of_the_environment_follow_that_happened_without_a_connection(
+    variables: Any, platform: Any, client: httpx.AsyncClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Suspended and resumed while the way to the platform is cut, told in that order and each once, with the
+    `webhook-id` that a delivery of it has; and again after the next cut nothing twice."""
+    async with AsyncClient(platform.api_url, platform.admin_key, variables.place) as sdk:
+        made = await sdk.subscriptions.create(receiver.url, "environment.*")
+    async with Cut(platform.api_url) as cut:
+        monkeypatch.setenv("WAYPOST_URL", cut.url)
+        async with listening("--events", "environment.*,job.*") as process:
+            cut.close()
+            for change, status in (("suspend", "suspended"), ("resume", "ready")):
+                assert (await client.post(f"{variables.path}/{change}")).status_code == 202
+                await reached(client, variables.path, status)
+            await cut.open()
+            lines = [await line_of(process.stdout) for _ in range(2)]
+            assert [line["event"] for line in lines] == ["environment.suspended", "environment.resumed"]
+            cut.close()
+            await cut.open()
+            job = await cancel_a_job(client, variables.path)
+            assert (await line_of(process.stdout))["id"] == job
+    got = await receiver.until(2)
+    got[0].verify(made.secret or "")
+    assert {one.id for one in got} == {line["id"] for line in lines}
+
+
+async def reached(client: httpx.AsyncClient, path: str, status: str) -> None:
+    async with asyncio.timeout(15):
+        while (await client.get(path)).json()["status"] != status:  # noqa: ASYNC110 - told to nobody here
+            await asyncio.sleep(0.05)
+
+
 async def test_bodies_are_printed_when_asked_for(variables: Any, client: httpx.AsyncClient) -> None:
     """--print-json without a program: the body of each event, one a line; --limit ends it."""
     async with listening("--print-json", "--limit", "1") as process:

@@ -17,9 +17,8 @@ from jobs.endpoint import (
 )
 from waypost import clock
 from waypost.subscription.address import read_address, read_subnets, refusal
-from waypost.subscription.decision import delay_seconds, judge, matching, retry_after, status_event
+from waypost.subscription.decision import delay_seconds, judge, matching, retry_after
 from waypost.subscription.model import JITTER, MAX_RETRY_AFTER_SECONDS, Outcome, Verdict
-from waypost.tenancy.model import Status
 
 # The first and the last address of each block that nothing may be delivered to, and why.
 REFUSED = [
@@ -178,16 +177,6 @@ def test_a_pattern_is_an_event_a_noun_or_everything() -> None:
     """`job.*` is every event of jobs, not of what begins alike."""
     assert all(matching("job.completed", [one]) for one in ("job.completed", "job.*", "*"))
     assert not matching("job.completed", ["job.failed", "environment.*"])
-
-
-def test_a_change_of_status_is_an_event_as_in_the_database() -> None:
-    """Suspended to ready is resumed; what is deleted is told to nobody."""
-    assert status_event(Status.PROVISIONING, Status.READY) == "environment.ready"
-    assert status_event(Status.SUSPENDED, Status.READY) == "environment.resumed"
-    assert status_event(Status.READY, Status.SUSPENDED) == "environment.suspended"
-    assert status_event(Status.PROVISIONING, Status.FAILED) == "environment.failed"
-    assert status_event(Status.READY, Status.READY) is None
-    assert status_event(Status.READY, Status.DELETING) is None
 
 
 class TestEndpoint:

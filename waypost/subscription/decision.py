@@ -18,7 +18,6 @@ from waypost.subscription.model import (
     Outcome,
     Verdict,
 )
-from waypost.tenancy.model import Status
 
 PATTERNS = frozenset({"*", *EVENTS, *(f"{event.partition('.')[0]}.*" for event in EVENTS)})
 _UNSENDABLE = re.compile(r"[^\x21-\x7e]")
@@ -112,14 +111,6 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 def matching(event: str, subscribed: Iterable[str]) -> bool:
     """Whether a subscription to these patterns gets this event."""
     return not set(patterns_of(event)).isdisjoint(subscribed)
-
-
-def status_event(old: Status, new: Status) -> str | None:
-    """The event that a change of an environment's status is, as the control schema's trigger says it too."""
-    if new is Status.READY and old is Status.SUSPENDED:
-        return "environment.resumed"
-    told = new is not old and new in (Status.READY, Status.SUSPENDED, Status.FAILED)
-    return f"environment.{new.value}" if told else None
 
 
 def _bad_url(detail: str) -> errors.WaypostError:

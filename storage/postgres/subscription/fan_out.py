@@ -5,9 +5,9 @@ doubles nothing. Refuses: to look at what a transaction in progress might still 
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 
@@ -17,6 +17,8 @@ from storage.postgres.sql import load
 
 NAME = "subscription.fan_out"
 BATCH = 2_000
+KEPT = timedelta(hours=25)  # a live stream resumes up to a day later
+FORGOTTEN_AT_ONCE = 50
 
 _SUBSCRIBED = """
 select s.id, s.environment_id, s.events, s.created_at
@@ -24,11 +26,18 @@ from control.subscription s
 join control.environment e on e.id = s.environment_id and e.status not in ('deleting', 'deleted')
 where s.disabled_at is null and s.deleted_at is null
 """
-_OTHERS_WAIT = "select exists (select from control.environment_event)"
+_OTHERS_WAIT = "select exists (select from control.environment_event where taken_at is null)"
 _OTHERS = """
+update control.environment_event set taken_at = now() where number = any (array(
+    select number from control.environment_event where taken_at is null order by number limit $1
+)) returning number, environment_id, type, data, at
+"""
+# Of the oldest few: so a look costs the same however many there are.
+_FORGET = """
 delete from control.environment_event where number = any (array(
-    select number from control.environment_event order by number limit $1
-)) returning environment_id, type, data, at
+    select number from (select number, taken_at from control.environment_event order by number limit $1) o
+    where taken_at < now() - $2::interval
+))
 """
 
 
@@ -51,8 +60,9 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Other(msgspec.Struct, frozen=True):
-    """An event that is not a job's; `data` is JSON."""
+    """An event that is not a job's; `id` is its `webhook-id`, `data` JSON."""
 
+    id: UUID
     environment_id: UUID
     type: str
     data: bytes
@@ -87,7 +97,14 @@ async def others_wait(connection: Connection) -> bool:
 
 
 async def take_others(connection: Connection, limit: int = BATCH) -> list[Other]:
-    """Events that are not jobs', oldest first, gone with the commit."""
+    """Events that are not jobs' and were not taken, oldest first. Old ones are forgotten on the way."""
+    await connection.execute(_FORGET, FORGOTTEN_AT_ONCE, KEPT)
     rows: list[Any] = await connection.fetch(_OTHERS, limit)
-    found = [Other(row["environment_id"], row["type"], row["data"].encode(), row["at"]) for row in rows]
-    return sorted(found, key=lambda other: other.at)
+    return sorted(map(other_of, rows), key=lambda other: other.at)
+
+
+def other_of(row: Any) -> Other:
+    """A row of an event; its id is the same whoever reads it."""
+    environment_id: UUID = row["environment_id"]
+    event_id = uuid5(environment_id, f"event {row['number']}")
+    return Other(event_id, environment_id, row["type"], row["data"].encode(), row["at"])
