@@ -47,13 +47,16 @@ async def test_a_function_is_paused_with_a_note_resumed_and_run(open_page, place
 
 
 async def test_a_viewer_sees_functions_but_changes_none(open_page, place, axe):
-    """Buttons are there and off; jobs without a node are marked."""
+    """Buttons are there and off; jobs without a node are marked; the last hour is this function's alone."""
     await place.submit("nobody.has", {})
+    await place.submit("another.one", {})
     page = await open_page(f"{place.page}/functions", key=await place.viewer_key())
-    await expect(page.get_by_text("nobody serves it")).to_be_visible()
+    await expect(page.get_by_text("nobody serves it")).to_have_count(2)
     await axe(page)
     await page.get_by_role("link", name="nobody.has").click()
     await expect(page.get_by_text("no node that is connected has it")).to_be_visible()
+    await expect(page.get_by_role("img", name="1 submitted, 0 completed, 0 ended otherwise")).to_be_visible()
+    await expect(page.get_by_role("img", name="1 wait and 0 run")).to_be_visible()
     await expect(page.get_by_role("button", name="Pause…")).to_be_disabled()
     await page.goto(page.url.replace("nobody.has", "never.seen"))
     await expect(page.get_by_role("alert")).to_contain_text("Not found")

@@ -34,13 +34,32 @@ async def test_figures_are_live_and_what_needs_attention_leads_to_it(open_page, 
         await place.submit("nobody.has", {})
         await place.client.post(f"{place.environment.path}/functions/well.done/pause", json={"note": "for now"})
         await expect(page.locator(".figure").filter(has_text="Nodes")).to_contain_text("at 1 relay")
-        await expect(page.locator(".figure").filter(has_text="Ended, last hour")).to_contain_text("2")
-        await expect(page.get_by_role("img", name="Jobs that end a second")).to_be_visible()
+        await expect(page.locator(".figure").filter(has_text="Ended in the last hour")).to_contain_text("2")
+        await expect(page.locator(".figure").filter(has_text="not completed")).to_contain_text("50.0 %")
+        await expect(page.get_by_role("img", name="3 submitted, 1 completed, 1 ended otherwise")).to_be_visible()
+        await expect(page.get_by_role("img", name="1 wait and 0 run")).to_be_visible()
         await axe(page)
         needs = page.get_by_role("region", name="Needs attention")
         await expect(needs.get_by_role("link", name="well.done is paused")).to_be_visible()
         await needs.get_by_role("link", name="1 job waits for nobody.has").click()
     await expect(page.locator(".table-body [role=row]")).to_contain_text(["nobody.has"])
+
+
+async def test_the_last_hour_is_there_when_the_page_is_opened(open_page, place, axe):
+    """What happened before the page was opened, as pictures with words and as a table; then it goes on by itself."""
+    async with place.node({"well.done": echo}):
+        await place.ended(await place.submit("well.done", {}))
+        page = await open_page(f"{place.page}/overview", viewport=PHONE)
+        await expect(page.get_by_role("img", name="1 submitted, 1 completed, 0 ended otherwise")).to_be_visible()
+        await expect(page.get_by_role("img", name="Time to start in each minute")).to_be_visible()
+        await expect(page.locator(".figure").filter(has_text="Half start within")).to_contain_text("ms")
+        await page.get_by_text("The last hour as a table").click()
+        table = page.get_by_role("region", name="The last hour, minute by minute")
+        await expect(table.get_by_role("row")).to_have_count(61)
+        await axe(page)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        await place.ended(await place.submit("well.done", {}))
+        await expect(page.get_by_role("img", name="2 submitted, 2 completed")).to_be_visible()
 
 
 async def test_a_refused_overview_is_said(open_page, place):

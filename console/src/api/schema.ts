@@ -453,6 +453,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/queue/series": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_queue_series"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orgs/{org}/projects/{project}/environments/{environment}/node-credentials": {
         parameters: {
             query?: never;
@@ -1124,6 +1140,22 @@ export interface components {
             created_at: string;
             updated_at: string;
         };
+        /** MinuteView */
+        MinuteView: {
+            at: string;
+            submitted: number;
+            started: number;
+            completed: number;
+            failed: number;
+            waiting: number;
+            running: number;
+            start_p50_ms: number | null;
+            start_p99_ms: number | null;
+            starts_seen: number;
+            run_p50_ms: number | null;
+            run_p99_ms: number | null;
+            runs_seen: number;
+        };
         /** NamedView */
         NamedView: {
             /** Format: uuid */
@@ -1486,6 +1518,11 @@ export interface components {
             organization_id: string | null;
             project_id: string | null;
             environment_id: string | null;
+        };
+        /** SeriesView */
+        SeriesView: {
+            function: string | null;
+            minutes: components["schemas"]["MinuteView"][];
         };
         /** ServingView */
         ServingView: {
@@ -2765,6 +2802,32 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["QueueView"];
+                };
+            };
+        };
+    };
+    get_environment_queue_series: {
+        parameters: {
+            query?: {
+                function?: string;
+                minutes?: number;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SeriesView"];
                 };
             };
         };

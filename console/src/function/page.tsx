@@ -6,6 +6,7 @@ import { nodesQuery } from "../node/model";
 import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Ago, count, duration, Foreign, State, Time } from "../kit/text";
 import type { Place } from "../api/client";
+import { SeriesCharts } from "../overview/charts";
 import { usePlace } from "../shell/place";
 import { Actions } from "./action";
 import { functionQuery, isUnserved, type Function } from "./model";
@@ -49,6 +50,7 @@ function Known({ found, place }: { found: Function; place: Place }) {
       {isUnserved(found) && <p className="note">Jobs wait for it, and no node that is connected has it.</p>}
       <div className="columns">
         <div>
+          <SeriesCharts place={place} name={found.name} />
           <Servers found={found} place={place} />
           <Schema title="Input schema" schema={found.input_schema} />
           <Schema title="Output schema" schema={found.output_schema} />

@@ -38,7 +38,9 @@ export function Pages<T>({ queryKey, read, refetchMs, empty, children }: Props<T
   );
 }
 
-type SheetProps = { label: string; heads: readonly string[]; children: ReactNode };
+/** A column's name; of one with numbers, which stand to the right. */
+export type Head = string | { number: string };
+type SheetProps = { label: string; heads: readonly Head[]; children: ReactNode };
 
 /** A table that scrolls sideways by itself where the screen is narrow. */
 export function Sheet({ label, heads, children }: SheetProps) {
@@ -47,11 +49,17 @@ export function Sheet({ label, heads, children }: SheetProps) {
       <table>
         <thead>
           <tr>
-            {heads.map((head) => (
-              <th scope="col" key={head}>
-                {head}
-              </th>
-            ))}
+            {heads.map((head) =>
+              typeof head === "string" ? (
+                <th scope="col" key={head}>
+                  {head}
+                </th>
+              ) : (
+                <th scope="col" key={head.number} className="number">
+                  {head.number}
+                </th>
+              ),
+            )}
           </tr>
         </thead>
         <tbody>{children}</tbody>

@@ -61,6 +61,13 @@ export function count(number: number): string {
   return COUNT.format(number);
 }
 
+const COMPACT = new Intl.NumberFormat(undefined, { notation: "compact", maximumFractionDigits: 1 });
+
+/** In as few characters as an axis has room for: 12K. */
+export function compact(number: number): string {
+  return COMPACT.format(number);
+}
+
 /** So many bytes, in the unit that people would say. */
 export function bytes(number: number): string {
   if (number < 1024) return plural(number, "byte");

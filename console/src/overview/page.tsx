@@ -1,18 +1,19 @@
 /** How the environment is doing, and what needs somebody. */
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useMemo, type ReactNode } from "react";
+import type { ReactNode } from "react";
 import { api, body, E, environmentPath, raw, type Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { functionsQuery, isUnserved, queueQuery, type Function, type Queue } from "../function/model";
 import { Empty, Loaded, Panel } from "../kit/panel";
+import { Sheet } from "../kit/pages";
 import { Ago, count, duration, Foreign, plural } from "../kit/text";
 import { fleetOf, nodesQuery } from "../node/model";
-import { keyOf } from "../shell/switcher";
 import { usePlace } from "../shell/place";
 import type { Subscription } from "../subscription/list";
-import { Chart } from "./chart";
-import { note, ratesOf } from "./sample";
+import { SeriesCharts } from "./charts";
+import { seriesQuery } from "./model";
+import { latest, rateOf, sumsOf } from "./series";
 
 const MOST = 200;
 const LEFT = "the node left"; // it said goodbye
@@ -26,63 +27,50 @@ export function OverviewPage() {
     <div className="page">
       <h1>Overview</h1>
       <Attention place={place} functions={functions.data ?? []} />
-      <Loaded query={queue}>{(found) => <Figures queue={found} at={queue.dataUpdatedAt} functions={functions.data ?? []} place={place} />}</Loaded>
-      <Panel title="The last hour">
+      <Loaded query={queue}>{(found) => <Figures queue={found} place={place} />}</Loaded>
+      <SeriesCharts place={place} name={null} />
+      <Panel title="Functions in the last hour">
         <Loaded query={functions}>{(found) => <Hour functions={found} place={place} />}</Loaded>
       </Panel>
     </div>
   );
 }
 
-function Figures({ queue, at, functions, place }: { queue: Queue; at: number; functions: Function[]; place: Place }) {
+function Figures({ queue, place }: { queue: Queue; place: Place }) {
   const nodes = useQuery(nodesQuery(place));
-  const rates = useMemo(() => ratesOf(note(keyOf(place), queue, at)), [place, queue, at]);
+  const series = useQuery(seriesQuery(place, null));
   const fleet = nodes.data && fleetOf(nodes.data);
   const connected = fleet?.relays.flatMap(([, members]) => members) ?? [];
-  const now = rates.ended.at(-1);
-  const hour = functions.reduce((sum, one) => sum + one.last_hour.completed + one.last_hour.failed, 0);
-  const failed = functions.reduce((sum, one) => sum + one.last_hour.failed, 0);
+  const sums = series.data && sumsOf(series.data);
+  const ended = (sums?.completed ?? 0) + (sums?.failed ?? 0);
+  const start = series.data && latest(series.data, "start");
   return (
-    <>
-      <ul className="figures">
-        <Figure name="Waiting" value={count(queue.states.waiting)}>
-          {queue.oldest_waiting_at ? (
-            <>
-              the oldest for <Ago at={queue.oldest_waiting_at} since />
-            </>
-          ) : (
-            "nothing waits"
-          )}
-        </Figure>
-        <Figure name="Running" value={count(queue.states.running)}>
-          of {plural(connected.reduce((sum, node) => sum + node.max_in_flight, 0), "slot")}
-        </Figure>
-        <Figure name="Ended, last hour" value={count(hour)}>
-          {now === undefined ? "measuring…" : `${rate(now)} now`}
-        </Figure>
-        <Figure name="Not completed, last hour" value={count(failed)}>
-          {hour === 0 ? "nothing ended" : `${((failed / hour) * 100).toFixed(1)} % of what ended`}
-        </Figure>
-        <Figure name="Nodes" value={fleet ? count(connected.length) : "…"}>
-          {fleet ? `at ${plural(fleet.relays.length, "relay")}` : ""}
-        </Figure>
-      </ul>
-      <div className="charts">
-        <Panel title="Ended per second">
-          <Chart
-            at={rates.at}
-            label={`Jobs that end a second since this page was opened; now ${rate(now ?? 0)}`}
-            lines={[
-              { name: "ended", values: rates.ended, color: "--accent" },
-              { name: "not completed", values: rates.failed, color: "--bad" },
-            ]}
-          />
-        </Panel>
-        <Panel title="Waiting">
-          <Chart at={rates.at} label={`Jobs that wait since this page was opened; now ${count(queue.states.waiting)}`} lines={[{ name: "waiting", values: rates.waiting, color: "--busy" }]} />
-        </Panel>
-      </div>
-    </>
+    <ul className="figures">
+      <Figure name="Waiting" value={count(queue.states.waiting)}>
+        {queue.oldest_waiting_at ? (
+          <>
+            the oldest for <Ago at={queue.oldest_waiting_at} since />
+          </>
+        ) : (
+          "nothing waits"
+        )}
+      </Figure>
+      <Figure name="Running" value={count(queue.states.running)}>
+        of {plural(connected.reduce((sum, node) => sum + node.max_in_flight, 0), "slot")}
+      </Figure>
+      <Figure name="Ended in the last hour" value={sums ? count(ended) : "…"}>
+        {series.data && `${rate(rateOf(series.data, series.dataUpdatedAt))} now`}
+      </Figure>
+      <Figure name="Of these not completed" value={sums ? count(sums.failed) : "…"}>
+        {sums && (ended === 0 ? "nothing ended" : `${((sums.failed / ended) * 100).toFixed(1)} %`)}
+      </Figure>
+      <Figure name="Half start within" value={start ? duration(start.p50) : "–"}>
+        {start ? `99 % within ${duration(start.p99)}` : "nothing started"}
+      </Figure>
+      <Figure name="Nodes" value={fleet ? count(connected.length) : "…"}>
+        {fleet ? `at ${plural(fleet.relays.length, "relay")}` : ""}
+      </Figure>
+    </ul>
   );
 }
 
@@ -174,6 +162,8 @@ function Attention({ place, functions }: { place: Place; functions: Function[] }
   );
 }
 
+const HOUR_HEADS = ["Function", ...["Submitted", "Completed", "Other ends", "Run p50", "Run p99"].map((number) => ({ number }))];
+
 function Hour({ functions, place }: { functions: Function[]; place: Place }) {
   const active = functions.filter((one) => one.last_hour.submitted + one.last_hour.completed + one.last_hour.failed > 0);
   if (active.length === 0) {
@@ -184,35 +174,21 @@ function Hour({ functions, place }: { functions: Function[]; place: Place }) {
     );
   }
   return (
-    <div className="sheet bare-sheet" tabIndex={0} role="region" aria-label="Functions in the last hour">
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">Function</th>
-            <th scope="col" className="number">Submitted</th>
-            <th scope="col" className="number">Completed</th>
-            <th scope="col" className="number">Other ends</th>
-            <th scope="col" className="number">Run p50</th>
-            <th scope="col" className="number">Run p99</th>
-          </tr>
-        </thead>
-        <tbody>
-          {active.map(({ name, last_hour: hour }) => (
-            <tr key={name}>
-              <th scope="row">
-                <Link to="/e/$org/$project/$environment/functions/$function" params={{ ...place, function: name }}>
-                  <Foreign>{name}</Foreign>
-                </Link>
-              </th>
-              <td className="number">{count(hour.submitted)}</td>
-              <td className="number">{count(hour.completed)}</td>
-              <td className="number">{count(hour.failed)}</td>
-              <td className="number">{hour.p50_ms === null ? "" : duration(hour.p50_ms)}</td>
-              <td className="number">{hour.p99_ms === null ? "" : duration(hour.p99_ms)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Sheet label="Counts and times of each function" heads={HOUR_HEADS}>
+      {active.map(({ name, last_hour: hour }) => (
+        <tr key={name}>
+          <th scope="row">
+            <Link to="/e/$org/$project/$environment/functions/$function" params={{ ...place, function: name }}>
+              <Foreign>{name}</Foreign>
+            </Link>
+          </th>
+          <td className="number">{count(hour.submitted)}</td>
+          <td className="number">{count(hour.completed)}</td>
+          <td className="number">{count(hour.failed)}</td>
+          <td className="number">{hour.p50_ms === null ? "" : duration(hour.p50_ms)}</td>
+          <td className="number">{hour.p99_ms === null ? "" : duration(hour.p99_ms)}</td>
+        </tr>
+      ))}
+    </Sheet>
   );
 }

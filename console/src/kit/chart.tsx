@@ -1,0 +1,126 @@
+/** A chart over time. The canvas is a picture: what it shows is said in words too, and stands in a table beside it. */
+import { useEffect, useRef, useState, type CSSProperties } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+export type Look = "line" | "dashed" | "area" | "bars";
+export type Line = { name: string; values: (number | null)[]; color: string; look?: Look };
+
+type Props = {
+  /** Seconds since 1970, ascending; every line has a value for each. */
+  at: number[];
+  lines: Line[];
+  /** What it shows, in a sentence, for those who do not see it. */
+  label: string;
+  format: (value: number) => string;
+  time?: (second: number) => string;
+};
+
+const HEIGHT = 140;
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const SCHEME = matchMedia("(prefers-color-scheme: dark)");
+
+const clock = (second: number) => CLOCK.format(second * 1000);
+
+export function Chart({ at, lines, label, format, time = clock }: Props) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const words = useRef({ format, time });
+  const [under, setUnder] = useState<number | null>(null);
+  const isDark = useDark();
+  const shape = JSON.stringify(lines.map(({ name, color, look }) => [name, color, look ?? "line"]));
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return;
+    const made = new uPlot(options(element, JSON.parse(shape) as Shape, words.current, setUnder), undefined, element);
+    plot.current = made;
+    const watch = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [shape, isDark]);
+  useEffect(() => {
+    words.current.format = format;
+    words.current.time = time;
+    plot.current?.setData([at, ...lines.map((line) => line.values)]);
+  });
+  const shown = under !== null && under < at.length ? under : at.length - 1;
+  return (
+    <>
+      <div ref={box} className="chart" role="img" aria-label={label} style={{ height: HEIGHT }} />
+      <p className="legend hint" aria-hidden="true">
+        {lines.map((line) => (
+          <span key={line.name} className={line.look ?? "line"} style={{ "--mark": `var(${line.color})` } as CSSProperties}>
+            {line.name} <b>{valueOf(line.values[shown], format)}</b>
+          </span>
+        ))}
+        <span className="moment">{under !== null && at[shown] !== undefined && time(at[shown])}</span>
+      </p>
+    </>
+  );
+}
+
+function valueOf(value: number | null | undefined, format: (value: number) => string): string {
+  return value === null || value === undefined ? "–" : format(value);
+}
+
+type Shape = [name: string, color: string, look: Look][];
+
+function options(element: HTMLElement, shape: Shape, words: Pick<Required<Props>, "format" | "time">, onMove: (index: number | null) => void): uPlot.Options {
+  const axis = { stroke: resolve(element, "--soft"), grid: { stroke: resolve(element, "--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  return {
+    width: element.clientWidth,
+    height: HEIGHT,
+    padding: [8, 12, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false } },
+    hooks: { setCursor: [(self) => onMove(self.cursor.idx ?? null)] },
+    axes: [
+      { ...axis, space: 70, size: 26, grid: { show: false }, values: (_, at) => at.map(words.time) },
+      { ...axis, space: 34, size: widthOf, values: (_, values) => values.map((value) => (value === null ? "" : words.format(value))) },
+    ],
+    scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    series: [{}, ...shape.map(([label, color, look]) => ({ label, ...drawn(resolve(element, color), look) }))],
+  };
+}
+
+/** As wide as its longest label. */
+function widthOf(_: uPlot, values: string[] | null): number {
+  return 14 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length));
+}
+
+function drawn(color: string, look: Look): Partial<uPlot.Series> {
+  const base = { stroke: color, width: 2 };
+  if (look === "bars") return { ...base, width: 0, fill: color, points: { show: false }, ...barsPath() };
+  if (look === "area") return { ...base, fill: color.replace("rgb(", "rgba(").replace(")", ", 0.14)"), points: { show: false } };
+  return { ...base, points: { size: 4, fill: color }, ...(look === "dashed" ? { dash: [5, 4] } : {}) };
+}
+
+function barsPath(): Partial<uPlot.Series> {
+  const paths = uPlot.paths.bars?.({ size: [0.75, 40], align: 0 });
+  return paths ? { paths } : {};
+}
+
+/** A colour of ours as a canvas takes it: light or dark is decided here. */
+function resolve(element: HTMLElement, name: string): string {
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  element.append(probe);
+  const color = getComputedStyle(probe).color;
+  probe.remove();
+  return color;
+}
+
+/** Whether the system asks for dark: a canvas keeps the colours that it was painted with. */
+function useDark(): boolean {
+  const [isDark, setDark] = useState(SCHEME.matches);
+  useEffect(() => {
+    const change = () => setDark(SCHEME.matches);
+    SCHEME.addEventListener("change", change);
+    return () => SCHEME.removeEventListener("change", change);
+  }, []);
+  return isDark;
+}
