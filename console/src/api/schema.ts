@@ -373,6 +373,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/artifacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_artifacts"];
+        put?: never;
+        post: operations["post_environment_artifacts"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/artifacts/{artifact}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_artifacts_artifact"];
+        put?: never;
+        post?: never;
+        delete: operations["delete_environment_artifacts_artifact"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orgs/{org}/projects/{project}/environments/{environment}/functions": {
         parameters: {
             query?: never;
@@ -748,6 +780,39 @@ export interface components {
          * @enum {unknown}
          */
         Algorithm: "sha1" | "sha256" | "sha512";
+        /** ArtifactPage */
+        ArtifactPage: {
+            items: components["schemas"]["ArtifactView"][];
+            next_cursor: string | null;
+        };
+        /** ArtifactView */
+        ArtifactView: {
+            /** Format: uuid */
+            id: string;
+            type: string;
+            name: string;
+            state: string;
+            size_bytes: number;
+            sha256: string;
+            verified: boolean;
+            content_type: string | null;
+            reasons: components["schemas"]["Reason"][];
+            facts: Record<string, never>;
+            spec_hash: string | null;
+            labels: {
+                [key: string]: string;
+            };
+            captured_at: string | null;
+            job_id: string | null;
+            created_by: string;
+            created_at: string;
+            updated_at: string;
+            expires_at: string | null;
+            /** @default null */
+            referred_to_by: components["schemas"]["Reference"][] | null;
+            /** @default null */
+            upload: components["schemas"]["UploadView"] | null;
+        };
         /** AttemptLogView */
         AttemptLogView: {
             attempt: number;
@@ -1336,6 +1401,23 @@ export interface components {
             /** @default 0 */
             jitter_seconds: number;
         };
+        /** NewUpload */
+        NewUpload: {
+            /** @default file */
+            type: string;
+            /** @default  */
+            name: string;
+            /** @default null */
+            captured_at: string | null;
+            sha256: string;
+            /** @default null */
+            job_id: string | null;
+            /** @default {} */
+            labels: {
+                [key: string]: string;
+            };
+            size_bytes: number;
+        };
         /** NodeCounts */
         NodeCounts: {
             /** @default 0 */
@@ -1469,6 +1551,18 @@ export interface components {
             states: components["schemas"]["StateCounts"];
             functions: components["schemas"]["FunctionCounts"][];
             oldest_waiting_at: string | null;
+        };
+        /** Reason */
+        Reason: {
+            code: string;
+            message: string;
+        };
+        /** Reference */
+        Reference: {
+            kind: string;
+            /** Format: uuid */
+            id: string;
+            holds: boolean;
         };
         /** ReplayPreview */
         ReplayPreview: {
@@ -1654,6 +1748,16 @@ export interface components {
             created_at: string;
             updated_at: string;
             secret?: string;
+        };
+        /** UploadView */
+        UploadView: {
+            expires_at: string | null;
+            /** @default null */
+            url: string | null;
+            /** @default null */
+            part_size_bytes: number | null;
+            /** @default null */
+            part_count: number | null;
         };
         /** Verification */
         Verification: {
@@ -2671,6 +2775,124 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["BulkReplayView"];
                 };
+            };
+        };
+    };
+    get_environment_artifacts: {
+        parameters: {
+            query?: {
+                type?: string[];
+                state?: string[];
+                sha256?: string;
+                job_id?: string;
+                spec_hash?: string;
+                "label.KEY"?: string;
+                "field.KEY"?: string;
+                created_after?: string;
+                created_before?: string;
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactPage"];
+                };
+            };
+        };
+    };
+    post_environment_artifacts: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewUpload"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactView"];
+                };
+            };
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactView"];
+                };
+            };
+        };
+    };
+    get_environment_artifacts_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactView"];
+                };
+            };
+        };
+    };
+    delete_environment_artifacts_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -1,9 +1,13 @@
 /** The filters above the table of jobs. Every change is an address of its own. */
+import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { ToggleButton, ToggleButtonGroup } from "react-aria-components";
+import type { Place } from "../api/client";
 import { Button, Choice, Field } from "../kit/control";
 import { State } from "../kit/text";
+import type { Trigger } from "../trigger/model";
 import { isFiltered, type Filters } from "./filter";
+import { triggersQuery } from "./origin";
 import { STATES } from "./state";
 
 const SPAN_OPTIONS = [
@@ -15,8 +19,10 @@ const SPAN_OPTIONS = [
 ] as const;
 
 type Props = { filters: Filters; onChange: (filters: Filters) => void };
+type Named = { triggers: readonly Trigger[] };
 
-export function FilterBar({ filters, onChange }: Props) {
+export function FilterBar({ place, filters, onChange }: Props & { place: Place }) {
+  const { data: triggers = [] } = useQuery(triggersQuery(place));
   return (
     <search className="filters">
       <ToggleButtonGroup
@@ -40,8 +46,9 @@ export function FilterBar({ filters, onChange }: Props) {
           options={SPAN_OPTIONS}
           onChange={(since) => onChange({ ...filters, since: since === "" ? undefined : since, after: undefined, before: undefined })}
         />
+        <FromTrigger triggers={triggers} filters={filters} onChange={onChange} />
       </div>
-      <Chips filters={filters} onChange={onChange} />
+      <Chips triggers={triggers} filters={filters} onChange={onChange} />
     </search>
   );
 }
@@ -75,7 +82,16 @@ function Words({ filters, onChange }: Props) {
   );
 }
 
-function Chips({ filters, onChange }: Props) {
+/** Not there where there is nothing to choose. A trigger that is deleted is known by its id. */
+function FromTrigger({ triggers, filters, onChange }: Props & Named) {
+  const chosen = filters.trigger ?? "";
+  if (triggers.length === 0 && !chosen) return null;
+  const gone = chosen && !triggers.some((one) => one.id === chosen) ? [[chosen, chosen] as const] : [];
+  const options = [["", "Any, or none"] as const, ...triggers.map((one) => [one.id, one.name] as const), ...gone];
+  return <Choice label="Trigger" value={chosen} options={options} onChange={(trigger) => onChange({ ...filters, trigger: trigger || undefined })} />;
+}
+
+function Chips({ triggers, filters, onChange }: Props & Named) {
   if (!isFiltered(filters)) return null;
   const chips: [string, Filters][] = [
     ...(filters.function ?? []).map((name): [string, Filters] => [
@@ -87,7 +103,8 @@ function Chips({ filters, onChange }: Props) {
       { ...filters, label: filters.label?.filter((other) => other !== label) },
     ]),
   ];
-  if (filters.trigger) chips.push([`trigger ${filters.trigger}`, { ...filters, trigger: undefined }]);
+  const trigger = triggers.find((one) => one.id === filters.trigger)?.name ?? filters.trigger;
+  if (trigger) chips.push([`trigger ${trigger}`, { ...filters, trigger: undefined }]);
   if (filters.after) chips.push([`after ${filters.after}`, { ...filters, after: undefined }]);
   if (filters.before) chips.push([`before ${filters.before}`, { ...filters, before: undefined }]);
   return (

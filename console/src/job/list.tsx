@@ -81,7 +81,7 @@ function JobsOf({ place, filters }: { place: Place; filters: Filters }) {
           </div>
         )}
       </div>
-      <FilterBar filters={filters} onChange={(next) => void navigate({ to: ".", search: readFilters(next) as never })} />
+      <FilterBar place={place} filters={filters} onChange={(next) => void navigate({ to: ".", search: readFilters(next) as never })} />
       {added > 0 && (
         <div className="news" role="status">
           <Button look="primary" onPress={restart}>

@@ -10,8 +10,10 @@ import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Copy, duration, Foreign, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
 import { Actions } from "./action";
+import { Artifacts } from "./artifact";
 import { Log } from "./log";
 import { attemptsQuery, jobPath, jobQuery, type Job } from "./model";
+import { Origin } from "./origin";
 import { isEnd } from "./state";
 import { ErrorView, Timeline } from "./timeline";
 import { Waiting } from "./waiting";
@@ -88,6 +90,7 @@ function Known({ job, place }: { job: Job; place: Place }) {
             </Panel>
           )}
           <Bodies job={job} allowed={may.allowed} reason={may.reason} />
+          <Artifacts job={job} place={place} />
           {may.allowed && <Log place={place} id={job.id} />}
         </div>
         <Panel title="Details">
@@ -185,13 +188,7 @@ function Details({ job, place }: { job: Job; place: Place }) {
       <Fact name="Submitted by">
         <Foreign>{job.submitted_by}</Foreign>
       </Fact>
-      {job.trigger_id && (
-        <Fact name="Trigger">
-          <Link to="/e/$org/$project/$environment/jobs" params={place} search={{ trigger: job.trigger_id }}>
-            {job.trigger_id}
-          </Link>
-        </Fact>
-      )}
+      {job.trigger_id && <Origin place={place} trigger={job.trigger_id} job={job} />}
       {job.replay_of && <Other name="Replay of" id={job.replay_of} place={place} />}
       {job.replayed_by && <Other name="Replayed by" id={job.replayed_by} place={place} />}
       {job.trace_id && (

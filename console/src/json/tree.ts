@@ -39,6 +39,20 @@ function grow(node: Node, text: string): Tree {
   }
 }
 
+/** A tree as JSON again, without blanks; numbers as they were written. */
+export function written(tree: Tree): string {
+  switch (tree.kind) {
+    case "object":
+      return `{${tree.members.map((member) => `${JSON.stringify(member.key)}:${written(member.value)}`).join(",")}}`;
+    case "array":
+      return `[${tree.items.map(written).join(",")}]`;
+    case "string":
+      return JSON.stringify(tree.value);
+    default:
+      return tree.text;
+  }
+}
+
 /** The text of what lies at these paths, as it is written; undefined where nothing is. */
 export function textAt(text: string, paths: readonly string[][]): (string | undefined)[] {
   const root = parseTree(text, [], STRICT);

@@ -1,5 +1,5 @@
 /** Buttons, fields and dialogs: React Aria's, with our classes. */
-import type { ReactNode } from "react";
+import { useId, type ReactNode } from "react";
 import * as Aria from "react-aria-components";
 import type { Problem } from "../api/problem";
 
@@ -43,21 +43,44 @@ type ChoiceProps<T extends string> = {
   value: T;
   options: readonly (readonly [T, string])[];
   onChange: (value: T) => void;
+  hint?: string | undefined;
+  fault?: string | undefined;
+  isRequired?: boolean;
 };
 
 /** One of a few, with the browser's own control. */
-export function Choice<T extends string>({ label, value, options, onChange }: ChoiceProps<T>) {
+export function Choice<T extends string>({ label, value, options, onChange, hint, fault, isRequired }: ChoiceProps<T>) {
+  const id = useId();
+  const about = [hint && `${id}-hint`, fault && `${id}-fault`].filter(Boolean).join(" ");
   return (
-    <label className="field">
-      <span>{label}</span>
-      <select className="input" value={value} onChange={(event) => onChange(event.target.value as T)}>
+    <div className="field" data-required={isRequired || undefined}>
+      <label htmlFor={id}>{label}</label>
+      <select
+        id={id}
+        className="input"
+        value={value}
+        required={isRequired}
+        aria-invalid={fault ? true : undefined}
+        aria-describedby={about || undefined}
+        onChange={(event) => onChange(event.target.value as T)}
+      >
         {options.map(([key, text]) => (
           <option key={key} value={key}>
             {text}
           </option>
         ))}
       </select>
-    </label>
+      {hint && (
+        <span id={`${id}-hint`} className="hint">
+          {hint}
+        </span>
+      )}
+      {fault && (
+        <span id={`${id}-fault`} className="fault">
+          {fault}
+        </span>
+      )}
+    </div>
   );
 }
 
