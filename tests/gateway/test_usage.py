@@ -1,6 +1,5 @@
 """Usage over HTTP: events in three modes, counted once and exactly; sums by what they are asked for, and for whom."""
 
-import asyncio
 import csv
 import io
 import json
@@ -17,7 +16,7 @@ from gateway.v1.cloud_event import BATCH, STRUCTURED
 from storage.postgres.usage import event as rows
 from tests.gateway.conftest import MakeGateway, MakeKey, bearer
 from tests.gateway.person_ground import sign_in
-from tests.gateway.usage_ground import catch_up, cloud_event, hours_ago
+from tests.gateway.usage_ground import catch_up, cloud_event, hours_ago, new_environment
 from waypost.access.model import Role
 from waypost.errors import WaypostError, unavailable
 
@@ -240,15 +239,3 @@ async def test_calls_of_the_api_are_counted_once(
     await catch_up(platform)  # the close of the gateway wrote the rest: GET E, and the second question for sums
     async with make_gateway(usage_seconds=3600.0) as own:
         assert await sums(own.client, path, meter="api.calls") == {"api.calls": str(before + 7)}
-
-
-async def new_environment(client: httpx.AsyncClient) -> str:
-    """The path of an environment that was made, and waited for, through this client."""
-    slug = f"t{secrets.token_hex(6)}"
-    body = {"name": slug, "slug": slug, "posture": "dev"}
-    base = "/v1/orgs/default/projects/default/environments"
-    assert (await client.post(base, json=body)).status_code == 202
-    async with asyncio.timeout(30):
-        while (await client.get(f"{base}/{slug}")).json()["status"] != "ready":  # noqa: ASYNC110 - of a server
-            await asyncio.sleep(0.05)
-    return f"{base}/{slug}"
