@@ -212,6 +212,36 @@ def test_lists_are_arrays_and_streams_are_lines(fake_http_in_thread):
     assert [json.loads(line)["data"]["state"] for line in lines] == ["running", "completed"]
 
 
+def test_jobs_are_canceled_by_filter_once_somebody_agreed(fake_http_in_thread):
+    """Counted first; without --yes nobody can be asked here, so nothing is canceled. One that ended meanwhile is no
+    failure, the oldest comes first, and states that have ended are refused before anything is sent."""
+    sent: list[tuple[str, str]] = []
+
+    def answer(method: str, path: str, *_: Any) -> tuple[int, dict[str, str], bytes]:
+        sent.append((method, path))
+        if method == "GET":
+            return 200, {}, msgspec.json.encode({"items": [{**JOB, "id": f"j{n}"} for n in (3, 2, 1)]})
+        if "/j2/" in path:
+            return 409, {}, b'{"code": "job_already_ended", "detail": "It has ended."}'
+        return 202, {}, msgspec.json.encode(JOB)
+
+    fake_http_in_thread.answer = answer
+    filters = ("--function", "echo", "--label", "order=A=1")
+    refused = run("jobs", "cancel", *filters, url=fake_http_in_thread.url)
+    assert refused.returncode == 2
+    assert b"3 jobs that have not ended will be canceled." in refused.stderr
+    counted = run("jobs", "cancel", *filters, "--dry-run", url=fake_http_in_thread.url)
+    assert json.loads(counted.stdout) == {"matched": 3, "canceled": 0, "ended_before": 0}
+    assert {method for method, _ in sent} == {"GET"}
+    sent.clear()
+    done = run("jobs", "cancel", *filters, "--yes", url=fake_http_in_thread.url)
+    assert json.loads(done.stdout) == {"matched": 3, "canceled": 2, "ended_before": 1}
+    assert all(f"state={state}" in sent[0][1] for state in ("queued", "running", "retrying"))
+    assert [path.split("/")[-2] for _, path in sent[1:]] == ["j1", "j2", "j3"]
+    for wrong in ((), ("j1", "--state", "queued"), ("--state", "failed")):
+        assert run("jobs", "cancel", *wrong, url=fake_http_in_thread.url).returncode == 2
+
+
 def test_every_error_has_an_exit_code_of_the_contract():
     """One place maps errors; nothing else than 1, 2, 3, 4, 7, 8, 9, 10 comes out."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.WaypostError)]

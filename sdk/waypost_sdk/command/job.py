@@ -8,11 +8,13 @@ import typer
 
 from waypost_sdk.command import failure, output, replay
 from waypost_sdk.command.failure import UsageError
-from waypost_sdk.command.instant import instant
+from waypost_sdk.command.instant import ago, instant
 from waypost_sdk.command.payload import json_text
-from waypost_sdk.command.session import connect
+from waypost_sdk.command.session import Yes, confirm, connect
+from waypost_sdk.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
+    from waypost_sdk.http.client import Client
     from waypost_sdk.model import Job, LogLine, WaitingNodes
 
 app = typer.Typer(help="Submit jobs and see what became of them.", no_args_is_help=True)
@@ -22,6 +24,7 @@ app.add_typer(replay.app, name="replays")
 
 _JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 _Timeout = Annotated[float | None, typer.Option("--timeout", min=0, help="Seconds to wait; without it, until it ends.")]
+_OPEN = ("queued", "running", "retrying")
 _COLUMNS: tuple[output.Column, ...] = (
     ("JOB", lambda job: job.id),
     ("FUNCTION", lambda job: job.function),
@@ -130,12 +133,39 @@ def wait(
 @app.command()
 def cancel(
     context: typer.Context,
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")],
+    job_ids: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Ids of jobs.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="Instead of ids: queued, running, retrying.")] = None,
+    function: Annotated[list[str] | None, typer.Option(help="Only of this function.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Only with this label, KEY=VALUE.")] = None,
+    trigger: Annotated[str | None, typer.Option(help="Only of this trigger (its id).")] = None,
+    created_after: Annotated[str | None, typer.Option(help="RFC 3339, or how long ago: 90m, 12h, 7d.")] = None,
+    created_before: Annotated[str | None, typer.Option(help="RFC 3339, or how long ago.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be canceled.")] = False,
+    yes: Yes = False,
     as_json: output.Json = False,
 ) -> None:
-    """Cancel jobs."""
+    """Cancel jobs: by their ids, or all that have not ended and that filters let through, counted first."""
+    filters: dict[str, Any] = {
+        "state": state,
+        "function": function,
+        "labels": _pairs(label, "--label") or None,
+        "trigger_id": trigger,
+        "created_after": ago(created_after, "--created-after"),
+        "created_before": ago(created_before, "--created-before"),
+    }
+    if bool(job_ids) == any(value is not None for value in filters.values()):
+        raise UsageError("Give either ids of jobs or filters, such as --state queued.")
+    if ended := sorted(set(state or ()) - set(_OPEN)):
+        raise UsageError(f"Jobs that are {ended[0]} cannot be canceled: only {', '.join(_OPEN)}.")
     with connect(context) as client:
-        _show([client.jobs.cancel(job_id) for job_id in job_ids], as_json=as_json)
+        if job_ids:
+            _show([client.jobs.cancel(job_id) for job_id in job_ids], as_json=as_json)
+            return
+        chosen = [job.id for job in client.jobs.list(**filters | {"state": state or _OPEN})]
+        if chosen and not dry_run:
+            confirm(f"{len(chosen):,} jobs that have not ended will be canceled.", str(len(chosen)), yes=yes)
+        found = {"matched": len(chosen), "canceled": 0, "ended_before": 0}
+        output.show_one(found if dry_run else found | _canceled(client, chosen), as_json=as_json)
 
 
 @app.command()
@@ -208,6 +238,21 @@ def events(
                 from waypost_sdk import exact
 
                 typer.echo(f"{event.type:13} {exact.encode(event.data).decode()}")
+
+
+def _canceled(client: "Client", job_ids: list[str]) -> dict[str, int]:
+    """How many were canceled and how many had ended, or were gone, when it was their turn. The oldest comes first: it
+    would be the next to start."""
+    canceled = over = 0
+    with output.progress("canceling", len(job_ids)) as advance:
+        for job_id in reversed(job_ids):
+            try:
+                client.jobs.cancel(job_id)
+                canceled += 1
+            except (ConflictError, NotFoundError):
+                over += 1
+            advance(canceled + over)
+    return {"canceled": canceled, "ended_before": over}
 
 
 def _show(jobs: "list[Job]", *, as_json: bool) -> None:
