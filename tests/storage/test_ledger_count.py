@@ -10,6 +10,8 @@ from tests.storage.ledger_ground import Ground, Tenant, again, done
 from waypost.ids import first_id_at
 from waypost.job.model import End
 
+_WAITS = "select exists (select from pg_locks where relation = 'control.job_end'::regclass and not granted)"
+
 
 async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: Tenant) -> None:
     """Submissions, claims, ends, retries, cancels, expiry, losses, while four workers fold all the time."""
@@ -102,6 +104,22 @@ async def test_partitions_of_the_next_weeks_are_made_once(ground: Ground, tenant
     rows = await ground.admin.fetch("select tableoid::regclass::text as place from control.job order by id")
     monday = later.date() - timedelta(days=later.weekday())
     assert [row["place"] for row in rows] == [f"control.job_w{monday:%Y%m%d}", "control.job_default"]
+
+
+async def test_whoever_reads_the_ledger_is_in_no_deadlock_with_new_partitions(ground: Ground) -> None:
+    """A reader of two tables holds the one that partitions are made of last, and wants the one that they are made of
+    first: it gets it, and the partitions come when it is done."""
+    later = datetime.now(UTC) + timedelta(weeks=160)
+    first, last = ("select from control.job limit 0", "select from control.job_end limit 0")
+    async with ground.databases["gateway"].unit() as reader:
+        await reader.execute(last)
+        making = asyncio.create_task(make_partitions(ground.databases["worker"], later))
+        async with asyncio.timeout(10):
+            while not await ground.admin.fetchval(_WAITS):  # noqa: ASYNC110 - PostgreSQL tells nobody
+                await asyncio.sleep(0.005)
+        await reader.execute(first)
+        assert not making.done()
+    assert await making == 4
 
 
 async def test_a_week_that_the_default_partition_holds_already_stays_there(ground: Ground, tenant: Tenant) -> None:

@@ -1,10 +1,13 @@
 """What keeps the ledger fit: folded counts, forgotten idempotency keys, partitions ahead of time."""
 
+import asyncio
+import random
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from storage.postgres.database import Database
 from storage.postgres.ledger.statement import run
+from waypost.errors import unavailable
 
 WEEKS_AHEAD = 3
 
@@ -13,6 +16,8 @@ _FORGET = (
     "delete from control.idempotency where ctid = any (array("
     "select ctid from control.idempotency where expires_at <= now() limit $1 for update skip locked)) returning 1"
 )
+TRIES = 20  # to lock the ledger's tables, PAUSE_SECONDS apart
+PAUSE_SECONDS = 0.2
 _MAKE = "select control.make_partition($1::date)"
 _WAITING = "waiting_routes"
 
@@ -33,17 +38,27 @@ async def forget_idempotency(database: Database, limit: int) -> int:
 
 
 async def make_partitions(database: Database, today: datetime | None = None) -> int:
-    """Make the partitions of this week and the next ones; answers how many are new.
+    """Make the partitions of this week and the next ones; answers how many weeks are new.
 
-    What has no partition goes into the default one: late partitions lose nothing.
+    What has no partition goes into the default one: late partitions lose nothing. Raises `unavailable` while others do
+    not let go of the tables: nobody waits long for it.
     """
     day = (today or datetime.now(UTC)).date()
     monday = day - timedelta(days=day.weekday())
     made = 0
     for week in range(WEEKS_AHEAD + 1):
-        async with database.unit() as connection:  # each its own: its locks last as short as they can
-            made += bool(await connection.fetchval(_MAKE, monday + timedelta(weeks=week)))
+        made += await _make_week(database, monday + timedelta(weeks=week))
     return made
+
+
+async def _make_week(database: Database, monday: date) -> bool:
+    for _ in range(TRIES):
+        async with database.unit() as connection:  # each its own: its locks last as short as they can
+            made: bool | None = await connection.fetchval(_MAKE, monday)
+        if made is not None:
+            return made
+        await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, no secret
+    raise unavailable("The ledger")
 
 
 async def waiting_routes(database: Database, routes: Sequence[int]) -> list[tuple[int, int]]:
