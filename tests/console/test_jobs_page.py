@@ -100,6 +100,31 @@ async def test_thousands_of_jobs_have_rows_only_for_what_is_in_sight(open_page, 
     await expect(page.get_by_text("That is all of them.")).to_be_attached()  # where one was
 
 
+async def test_a_hundred_thousand_jobs_are_as_quick_as_a_few(open_page, place):
+    """The first rows need one page, scrolling fetches the next ones, and the document stays small all the while."""
+    await place.submit_many("many.jobs", 100_000, delay_seconds=86_400)
+    page = await open_page("/")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "/jobs?limit=200" in request.url else None)
+    await page.goto(page.url.rstrip("/") + f"{place.page}/jobs")
+    rows = page.locator(".table-body [role=row]")
+    await expect(rows.first).to_be_visible()
+    await expect(page.get_by_role("status").filter(has_text="200 read so far")).to_be_visible()
+    assert len(asked) == 1
+    read = page.locator(".title [role=status]")
+    for pages in range(2, 12):
+        await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+        await expect(read).to_have_text(f"{pages * 200:,} read so far")
+        assert await rows.count() < 100
+    assert len(asked) == 11
+    assert await page.evaluate("document.querySelectorAll('*').length") < 2_000
+    assert await page.evaluate("Number(document.querySelector('.table-body [role=row]').ariaRowIndex)") > 1_900
+    await page.evaluate("window.scrollTo(0, 0)")
+    await expect(rows.first).to_have_attribute("aria-rowindex", "2")
+    await place.submit("many.jobs")
+    await expect(page.get_by_role("button", name="Show 1 new job")).to_be_visible()
+
+
 async def test_who_may_only_look_sees_the_table_on_a_phone(open_page, common, axe):
     """A viewer's key; nothing wider than the screen."""
     await common.submit("looked.at")
