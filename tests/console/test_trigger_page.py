@@ -23,11 +23,17 @@ async def test_a_schedule_is_made_tested_paused_and_deleted(open_page, place, ax
     await expect(page.get_by_text("No subscriptions yet")).to_be_visible()
     await axe(page)
     await choose(page, "nightly")
-    await page.get_by_label("Times", exact=True).fill("not cron")
-    await page.get_by_role("button", name="Create", exact=True).click()
-    await expect(page.get_by_role("alert")).to_contain_text("cron")
+    await page.get_by_label("Times", exact=True).fill("61 3 * * *")
+    await expect(page.locator(".field", has=page.get_by_label("Times", exact=True))).to_contain_text("minute field")
     await axe(page)
     await page.get_by_label("Times", exact=True).fill("0 3 * * *")
+    next_times = page.get_by_role("status", name="Next times").get_by_role("listitem")
+    await expect(next_times).to_have_count(5)
+    await page.get_by_label("Time zone").fill("Europe/Nowhere")
+    await expect(page.locator(".field", has=page.get_by_label("Time zone"))).to_contain_text("There is no time zone")
+    await expect(next_times).to_have_count(0)
+    await page.get_by_label("Time zone").fill("Europe/Helsinki")
+    await expect(next_times.first).to_contain_text("03:00:00")
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.get_by_role("heading", name="nightly")).to_be_visible()
     await expect(page.get_by_text("0 3 * * * (Europe/Helsinki)")).to_be_visible()
@@ -44,6 +50,70 @@ async def test_a_schedule_is_made_tested_paused_and_deleted(open_page, place, ax
     await page.get_by_role("button", name="Delete…").click()
     await page.get_by_role("button", name="Delete", exact=True).click()
     await expect(page.get_by_text("No triggers yet")).to_be_visible()
+
+
+async def test_a_schedule_is_changed_unless_somebody_was_quicker(open_page, place, axe):
+    """Every field is there as it is; a change of somebody else in the meantime is said and begun from."""
+    job = {"function": "repo.sync", "tags": ["region in (eu, us)"], "priority": 7}
+    given = {"kind": "schedule", "name": "poll", "job": job, "schedule": {"every_seconds": 3600}, "overlap": "skip"}
+    path = f"{place.environment.path}/triggers"
+    made = (await place.client.post(path, json=given)).json()
+    page = await open_page(f"{place.page}/triggers/{made['id']}", viewport=PHONE)
+    await page.get_by_role("button", name="Edit…").click()
+    await expect(page.get_by_label("Seconds", exact=True)).to_have_value("3600")
+    await expect(page.get_by_label("When the one before still runs")).to_have_value("skip")
+    await expect(page.get_by_role("status", name="Next times").get_by_role("listitem")).to_have_count(5)
+    await page.get_by_text("More about its jobs").click()
+    await expect(page.get_by_label("Tags")).to_have_value("region in (eu, us)")
+    await axe(page)
+    await place.client.patch(f"{path}/{made['id']}", json={"name": "theirs"})
+    await page.get_by_label("Repeats").select_option("cron")
+    await page.get_by_label("Times", exact=True).fill("30 4 * * MON")
+    await page.get_by_role("button", name="Save").click()
+    await page.get_by_role("button", name="Begin from what it is now").click()
+    await expect(page.get_by_label("Name")).to_have_value("theirs")
+    await page.get_by_label("Repeats").select_option("cron")
+    await page.get_by_label("Times", exact=True).fill("30 4 * * MON")
+    await page.get_by_label("Spread, in seconds").fill("20")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("30 4 * * MON (UTC)")).to_be_visible()
+    await expect(page.get_by_text("up to 20 s later")).to_be_visible()
+    changed = (await place.client.get(f"{path}/{made['id']}")).json()
+    assert (changed["name"], changed["overlap"], changed["jitter_seconds"]) == ("theirs", "skip", 20)
+    assert (changed["job"]["tags"], changed["job"]["priority"]) == (["region in (eu, us)"], 7)
+
+
+async def test_a_webhook_and_a_subscription_are_changed(open_page, common, axe):
+    """Expressions are judged as they are written; the scheme stays; a subscription's events and address change."""
+    path = common.environment.path
+    job = {"function": "repo.sync"}
+    hook = {"kind": "webhook", "name": "pushes", "job": job, "verify": {"scheme": "hmac", "header": "X-Signature"}}
+    made = (await common.client.post(f"{path}/triggers", json=hook)).json()
+    page = await open_page(f"{common.page}/triggers/{made['id']}")
+    await page.get_by_role("button", name="Edit…").click()
+    await page.get_by_label("Filter").fill("body.ref ==")
+    await expect(page.locator(".field", has=page.get_by_label("Filter"))).to_contain_text("body.ref ==")
+    await expect(page.locator("[aria-invalid=true]")).to_have_count(1)
+    await page.get_by_label("Filter").fill("body.ref == 'main'")
+    await page.get_by_label("Header", exact=True).fill("X-Hub")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("body.ref == 'main'")).to_be_visible()
+    changed = (await common.client.get(f"{path}/triggers/{made['id']}")).json()
+    assert changed["verify"]["header"] == "X-Hub"
+
+    given = {"url": "https://example.com/one", "events": ["job.*"]}
+    one = (await common.client.post(f"{path}/subscriptions", json=given)).json()
+    await page.goto(page.url.replace(f"triggers/{made['id']}", f"subscriptions/{one['id']}"))
+    await page.get_by_role("button", name="Edit…").click()
+    await page.get_by_label("Events").fill("job.nonsense")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".field", has=page.get_by_label("Events")).locator(".fault")).to_be_visible()
+    await axe(page)
+    await page.get_by_label("Events").fill("job.completed job.failed")
+    await page.get_by_label("Address").fill("https://example.com/two")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("heading", name="https://example.com/two")).to_be_visible()
+    await expect(page.get_by_text("job.completed, job.failed")).to_be_visible()
 
 
 async def test_the_sender_that_is_shown_signs_as_the_webhook_asks(open_page, common):

@@ -597,6 +597,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_triggers_preview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orgs/{org}/projects/{project}/environments/{environment}/triggers/{trigger}": {
         parameters: {
             query?: never;
@@ -1041,11 +1057,16 @@ export interface components {
         };
         /** FunctionCounts */
         FunctionCounts: {
-            function: string;
             waiting: number;
+            queued: number;
+            retrying: number;
             running: number;
             completed: number;
             failed: number;
+            dead_letter: number;
+            canceled: number;
+            expired: number;
+            function: string;
             oldest_waiting_at: string | null;
         };
         /** FunctionList */
@@ -1158,6 +1179,7 @@ export interface components {
             submitted: number;
             completed: number;
             failed: number;
+            canceled: number;
             p50_ms: number | null;
             p99_ms: number | null;
         };
@@ -1212,6 +1234,7 @@ export interface components {
             started: number;
             completed: number;
             failed: number;
+            canceled: number;
             waiting: number;
             running: number;
             start_p50_ms: number | null;
@@ -1523,6 +1546,10 @@ export interface components {
             environment_id: string | null;
             because: string;
         };
+        /** PreviewView */
+        PreviewView: {
+            next_fire_times: string[];
+        };
         /** ProgressView */
         ProgressView: {
             fraction: number;
@@ -1660,9 +1687,14 @@ export interface components {
         /** StateCounts */
         StateCounts: {
             waiting: number;
+            queued: number;
+            retrying: number;
             running: number;
             completed: number;
             failed: number;
+            dead_letter: number;
+            canceled: number;
+            expired: number;
         };
         /**
          * StepState
@@ -1723,6 +1755,28 @@ export interface components {
         TriggerPage: {
             items: components["schemas"]["TriggerView"][];
             next_cursor: string | null;
+        };
+        /** TriggerPreview */
+        TriggerPreview: {
+            kind: components["schemas"]["Kind"];
+            /** @default null */
+            trigger_id: string | null;
+            /** @default null */
+            verify: components["schemas"]["Verification"] | null;
+            /** @default null */
+            filter: string | null;
+            /** @default null */
+            map: string | null;
+            /** @default 1000 */
+            rate_per_second: number;
+            /** @default null */
+            schedule: components["schemas"]["Timing"] | null;
+            /** @default allow */
+            overlap: components["schemas"]["Overlap"];
+            /** @default none */
+            catch_up: components["schemas"]["CatchUp"];
+            /** @default 0 */
+            jitter_seconds: number;
         };
         /** TriggerView */
         TriggerView: {
@@ -3287,6 +3341,33 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TriggerView"];
+                };
+            };
+        };
+    };
+    post_environment_triggers_preview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TriggerPreview"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewView"];
                 };
             };
         };

@@ -6,10 +6,11 @@ import { useMay } from "../account/session";
 import { api, body, E, onceKey, type Place, type Schemas } from "../api/client";
 import type { Problem } from "../api/problem";
 import { SecretOnce } from "../kit/action";
-import { Button, Dialog, Field, Form } from "../kit/control";
+import { Button, Dialog, Form } from "../kit/control";
 import { Empty, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
 import { Foreign } from "../kit/text";
+import { Fields, givenOf, type Draft } from "./form";
 
 export type Subscription = Schemas["SubscriptionView"];
 
@@ -71,12 +72,10 @@ function Steps({ place, close }: { place: Place; close: () => void }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [once] = useState(onceKey);
-  const [url, setUrl] = useState("");
-  const [events, setEvents] = useState("job.*");
-  const [description, setDescription] = useState("");
+  const [draft, setDraft] = useState<Draft>({ url: "", events: "job.*", description: "" });
   const make = useMutation<Subscription, Problem>({
     mutationFn: async () => {
-      const given = { url, description, events: events.split(/[\s,]+/).filter(Boolean) };
+      const given = givenOf(draft);
       return body(await api.POST(`${E}/subscriptions`, { params: { path: place, header: { "Idempotency-Key": once } }, body: given }));
     },
     onSuccess: () => client.invalidateQueries({ queryKey: ["subscriptions", place] }),
@@ -96,10 +95,8 @@ function Steps({ place, close }: { place: Place; close: () => void }) {
     );
   }
   return (
-    <Form submit="Create" isBusy={make.isPending} isDisabled={!url.trim()} problem={make.error} onSubmit={() => make.mutate()} onCancel={close}>
-      <Field label="Address" type="url" value={url} onChange={setUrl} code placeholder="https://example.com/hook" />
-      <Field label="Events" value={events} onChange={setEvents} code hint="With blanks between; job.* is all of a job's." />
-      <Field label="Description" value={description} onChange={setDescription} />
+    <Form submit="Create" isBusy={make.isPending} isDisabled={!draft.url.trim()} problem={make.error} onSubmit={() => make.mutate()} onCancel={close}>
+      <Fields draft={draft} change={(part) => setDraft({ ...draft, ...part })} problem={make.error} />
     </Form>
   );
 }

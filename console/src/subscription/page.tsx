@@ -13,6 +13,7 @@ import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
 import { Ago, Foreign, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
+import { EditSubscription } from "./edit";
 import { Standing, type Subscription } from "./list";
 
 type Delivery = Schemas["DeliveryView"];
@@ -84,6 +85,7 @@ function Actions({ one, place }: Props) {
   const shared = { isDisabled: !may.allowed, changes };
   return (
     <div className="buttons">
+      <EditSubscription one={one} place={place} isDisabled={!may.allowed} />
       <Confirm label="Test…" title="Deliver a test event?" submit="Deliver" run={() => api.POST(`${E}/subscriptions/{subscription}/test`, params)} {...shared}>
         <p>It is signed and sent like any other, once now and again until it is taken.</p>
       </Confirm>

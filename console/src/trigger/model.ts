@@ -15,9 +15,9 @@ export const triggerQuery = (place: Place, id: string) =>
 
 /** When it fires, in words. */
 export function whenOf(trigger: Trigger): string {
-  if (trigger.kind === "webhook") return `webhook, ${String((trigger.verify as { scheme?: string } | undefined)?.scheme ?? "")}`;
-  const schedule = (trigger.schedule ?? {}) as { cron?: string; timezone?: string; every_seconds?: number };
-  return schedule.cron ? `${schedule.cron} (${schedule.timezone ?? "UTC"})` : `every ${schedule.every_seconds ?? "?"} s`;
+  if (trigger.kind === "webhook") return `webhook, ${trigger.verify?.scheme ?? ""}`;
+  const { cron, timezone, every_seconds: every } = trigger.schedule ?? { cron: null, timezone: null, every_seconds: null };
+  return cron ? `${cron} (${timezone ?? "UTC"})` : `every ${every ?? "?"} s`;
 }
 
 export function functionOf(trigger: Trigger): string {

@@ -13,6 +13,8 @@ import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
 import { Ago, Copy, Foreign, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
+import { EditTrigger } from "./edit";
+import { CATCH_UPS, OVERLAPS } from "./form";
 import { functionOf, triggerQuery, whenOf, type Firing, type Trigger } from "./model";
 
 export function TriggerPage() {
@@ -61,6 +63,7 @@ function Actions({ trigger, place }: Props) {
   const paused = trigger.state === "paused";
   return (
     <div className="buttons">
+      <EditTrigger trigger={trigger} place={place} isDisabled={!may.allowed} />
       <Test trigger={trigger} place={place} isDisabled={!may.allowed} />
       <Confirm
         label={paused ? "Resume…" : "Pause…"}
@@ -209,6 +212,10 @@ function Firings({ trigger, place }: Props) {
   );
 }
 
+function wordOf(words: readonly (readonly [string, string])[], key: string): string {
+  return words.find(([one]) => one === key)?.[1] ?? key;
+}
+
 function Details({ trigger, place }: Props) {
   return (
     <Facts>
@@ -234,8 +241,9 @@ function Details({ trigger, place }: Props) {
           <Foreign>{functionOf(trigger)}</Foreign>
         </Link>
       </Fact>
-      {trigger.overlap && <Fact name="While the one before runs">{trigger.overlap.replace("_", " ")}</Fact>}
-      {trigger.catch_up && <Fact name="Missed times">{trigger.catch_up}</Fact>}
+      {trigger.overlap && <Fact name="While the one before runs">{wordOf(OVERLAPS, trigger.overlap)}</Fact>}
+      {trigger.catch_up && <Fact name="Of missed times">{wordOf(CATCH_UPS, trigger.catch_up)}</Fact>}
+      {Boolean(trigger.jitter_seconds) && <Fact name="Spread">up to {trigger.jitter_seconds} s later</Fact>}
       {trigger.filter && (
         <Fact name="Filter">
           <code>{trigger.filter}</code>
