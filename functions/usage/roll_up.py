@@ -9,12 +9,17 @@ from storage.postgres.database import Database
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.usage import roll_up as rows
 from waypost.ids import instant_of
+from waypost.usage.decision import missed_hours
 
 
 async def roll_up(job: PlatformJob, database: Database) -> None:
-    """The hour's work; `job.subject` begins with the hour."""
+    """The hour's work, and samples of hours in which nobody did it; `job.subject` begins with the hour."""
+    hour = instant_of(job.subject)
     async with database.unit() as connection:
-        await rows.sample_bytes_held(connection, instant_of(job.subject))
+        last = await rows.last_roll_up(connection, job.subject)
+        for missed in missed_hours(None if last is None else instant_of(last), hour):
+            await rows.sample_bytes_held(connection, missed, missed=True)
+        await rows.sample_bytes_held(connection, hour)
     await UsageFollower(database).follow()
     while await _prune(database):
         pass  # a bite a transaction

@@ -1,6 +1,8 @@
 """`usage.roll_up`: the hour's sample and everything that is over, once however often it runs."""
 
 import hashlib
+import secrets
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,12 +11,17 @@ from functions.usage.roll_up import roll_up
 from jobs.usage import catch_up
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.usage.roll_up import ensure_roll_up
-from waypost.ids import instant_of, new_id
+from waypost import clock
+from waypost.ids import first_id_at, instant_of, new_id
+from waypost.usage.decision import missed_hours
 from waypost.usage.model import BYTES_HELD, ROLL_UP
 
 _BLOB = """
 insert into control.artifact_blob (environment_id, id, sha256, size_bytes, refs) values ($1, $2, $3, $4, 1)
 """
+_AGED = "update control.artifact_blob set created_at = $3 where environment_id = $1 and size_bytes = $2"
+_DONE = "insert into control.platform_job (id, kind, subject, state) values ($2, $1, $2, $3) on conflict do nothing"
+_SAMPLES = "select at, quantity, subject from control.usage_event where environment_id = $1 and meter = $2 order by at"
 _SUMS = "select sum(quantity) from control.usage_hour where environment_id = $1 and meter = $2"
 _JOBS = "select * from control.platform_job where kind = $1 order by id desc limit 1"
 
@@ -33,6 +40,41 @@ async def test_run_twice_it_samples_and_adds_once(make_unprovisioned: Any, ports
     assert await catch_up(ports.database, 20)
     async with ports.database.unit() as connection:
         assert await connection.fetchval(_SUMS, environment_id, BYTES_HELD) == 3_345
+
+
+async def test_hours_without_a_worker_are_sampled_afterwards(make_unprovisioned: Any, ports: EnvironmentPorts) -> None:
+    """By what was there then and still is, marked, once; no hour before the first sample, and none twice."""
+    environment_id: UUID = (await make_unprovisioned()).id
+    hour = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=3)
+    async with ports.database.unit() as connection:
+        for size, age in ((1_000, 5), (2_345, 2.5)):
+            await connection.execute(_BLOB, environment_id, new_id(), secrets.token_bytes(32), size)
+            await connection.execute(_AGED, environment_id, size, hour - timedelta(hours=age))
+        for hours, state in ((4, "completed"), (3, "failed")):
+            subject = first_id_at(hour - timedelta(hours=hours))
+            await connection.execute(_DONE, ROLL_UP, subject, state)
+    job = PlatformJob(new_id(), ROLL_UP, None, first_id_at(hour), "running", 1, 5, None)
+    for _ in range(2):
+        await roll_up(job, ports.database)
+    async with ports.database.unit() as connection:
+        samples = await connection.fetch(_SAMPLES, environment_id, BYTES_HELD)
+    found = [(row["at"], int(row["quantity"]), row["subject"]) for row in samples]
+    ago = [hour - timedelta(hours=hours) for hours in (3, 2, 1)]
+    assert found == [
+        (ago[0], 1_000, "missed"),
+        (ago[1], 3_345, "missed"),
+        (ago[2], 3_345, "missed"),
+        (hour, 3_345, None),
+    ]
+
+
+def test_missed_hours_lie_between_two_samples() -> None:
+    """None when one follows the other, nor before there was any; of a long stop the last eight days."""
+    hour = datetime(2026, 11, 21, 9, tzinfo=UTC)
+    assert missed_hours(None, hour) == []
+    assert missed_hours(hour - timedelta(hours=1), hour) == []
+    assert missed_hours(hour - timedelta(hours=3), hour) == [hour - timedelta(hours=2), hour - timedelta(hours=1)]
+    assert len(missed_hours(hour - timedelta(days=90), hour)) == 8 * 24 - 1
 
 
 async def test_there_is_one_job_an_hour_however_often_it_is_wanted(ports: EnvironmentPorts) -> None:

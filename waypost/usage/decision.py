@@ -1,12 +1,12 @@
 """Rules of usage: what a meter may be called, which quantities and instants count. Pure."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from waypost.clock import rfc3339
 from waypost.errors import Problem
-from waypost.usage.model import NEWEST, OLDEST, OWN_METERS, OWN_SOURCE
+from waypost.usage.model import NEWEST, OLDEST, OWN_KEPT, OWN_METERS, OWN_SOURCE
 
 METER_PATTERN = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$"
 MAX_METER_CHARACTERS = 100
@@ -14,6 +14,15 @@ MAX_DIGITS = 30  # before the point, and after it
 
 _METER = re.compile(METER_PATTERN)
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,99})(\.\d{1,99})?([eE][+-]?\d{1,2})?", re.ASCII)
+
+
+def missed_hours(last: datetime | None, hour: datetime) -> list[datetime]:
+    """The hours between the last one that was sampled and this one; none before anything was sampled, and none that
+    are so long ago that their events would be forgotten already."""
+    if last is None:
+        return []
+    first = max(last, hour - OWN_KEPT) + timedelta(hours=1)
+    return [first + timedelta(hours=count) for count in range(int((hour - first) / timedelta(hours=1)))]
 
 
 def is_meter(name: str) -> bool:

@@ -26,6 +26,7 @@ OWN_METERS = ("job.", "api.", "webhook.", "artifact.")  # how the names of the p
 
 API_CALLS = "api.calls"
 BYTES_HELD = "artifact.bytes_held"
+MISSED = "missed"  # subject of a sample that was made up for later
 
 
 class UsageEvent(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ import asyncpg
 from storage.postgres.database import Connection
 from storage.postgres.follower import Standing, hold_standing, move_on
 from storage.postgres.sql import load
-from waypost.usage.model import BYTES_HELD, HOURS_KEPT, KEPT, OWN_KEPT, OWN_SOURCE, ROLL_UP
+from waypost.usage.model import BYTES_HELD, HOURS_KEPT, KEPT, MISSED, OWN_KEPT, OWN_SOURCE, ROLL_UP
 
 # Plans that cannot flip: time by its BRIN index, jobs by their primary key (decision 12).
 _PINNED = """
@@ -47,9 +47,14 @@ delete from control.usage_hour where ctid = any (array(
 """
 # Content that several artifacts share is held once.
 _SAMPLE = """
-insert into control.usage_event (environment_id, source, id, meter, quantity, at)
-select environment_id, $1, $2, $3, sum(size_bytes), $4 from control.artifact_blob group by environment_id
+insert into control.usage_event (environment_id, source, id, meter, quantity, at, subject)
+select environment_id, $1, $2, $3, sum(size_bytes), $4, $5::text from control.artifact_blob
+where $5 is null or created_at < $4 group by environment_id
 on conflict do nothing
+"""
+_LAST = """
+select subject from control.platform_job where kind = $1 and state = 'completed' and subject < $2
+order by subject desc limit 1
 """
 BITE = 10_000
 FACTS = ("ended", "tried", "delivered", "told")
@@ -131,8 +136,17 @@ async def prune_hours(connection: Connection) -> bool:
     return int(status.rpartition(" ")[2]) >= BITE
 
 
-async def sample_bytes_held(connection: Connection, hour: datetime) -> int:
-    """Count what each environment's artifacts hold as that hour's sample; again, nothing. Answers how many are new."""
+async def last_roll_up(connection: Connection, before: UUID) -> UUID | None:
+    """Of the last job before this one that was done: its subject, which says the hour."""
+    found: UUID | None = await connection.fetchval(_LAST, ROLL_UP, before)
+    return found
+
+
+async def sample_bytes_held(connection: Connection, hour: datetime, *, missed: bool = False) -> int:
+    """Count what each environment's artifacts hold as that hour's sample; again, nothing. Answers how many are new.
+
+    Of an hour that was missed that is what was there then and still is; the event's subject says so.
+    """
     source, name = f"{OWN_SOURCE}sample", f"{BYTES_HELD}:{hour:%Y-%m-%dT%H}"
-    status: str = await connection.execute(_SAMPLE, source, name, BYTES_HELD, hour)
+    status: str = await connection.execute(_SAMPLE, source, name, BYTES_HELD, hour, MISSED if missed else None)
     return int(status.rpartition(" ")[2])
