@@ -313,10 +313,11 @@ def node_variables(fake_relay, fake_http):
     }
 
 
-async def test_node_run_serves_a_file_and_leaves_at_sigterm(tmp_path, fake_relay, node_variables):
-    """Exit code 0 after a drain; the relay was told before."""
+@pytest.mark.parametrize("last", ["", "node.run()"], ids=["declares", "runs"])
+async def test_node_run_serves_a_file_and_leaves_at_sigterm(last, tmp_path, fake_relay, node_variables):
+    """Exit code 0 after a drain; the relay was told before. It is served once, also where the file runs it itself."""
     app = tmp_path / "app.py"
-    app.write_text(APP.format(version=1))
+    app.write_text(APP.format(version=1) + last)
     process = subprocess.Popen([*WAYPOST, "node", "run", f"{app}:node"], env=node_variables, stderr=subprocess.PIPE)  # noqa: ASYNC220 -- started, not waited for
     try:
         stream = await fake_relay.joined()

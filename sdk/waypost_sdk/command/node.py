@@ -48,10 +48,11 @@ def run(
 
 def load(file: str) -> "Node":
     """The Node in a file: the one that is named, else the only one. Raises UsageError."""
-    from waypost_sdk.node.node import Node
+    from waypost_sdk.node.node import Node, read_by_command
 
     path, _, name = file.partition(":")
-    module = _import(Path(path))
+    with read_by_command():
+        module = _import(Path(path))
     if name:
         node = getattr(module, name, None)
         if not isinstance(node, Node):

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from waypost_sdk import configuration
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 SDK_NAME = "waypost-python"
 _H = TypeVar("_H", bound=Handler)
 _log = logging.getLogger("waypost.node")
+_read_by_command = False
+
+
+@contextlib.contextmanager
+def read_by_command() -> Iterator[None]:
+    """While `waypost node run` reads a file that ends with `node.run()`: the command serves the node, not its file."""
+    global _read_by_command
+    _read_by_command = True
+    try:
+        yield
+    finally:
+        _read_by_command = False
 
 
 class Node:
@@ -97,8 +109,11 @@ class Node:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT: finish what is running, then leave. A second signal leaves at once.
 
+        Does nothing in a file that `waypost node run` reads: the command serves the node itself.
         Raises NodeRefusedError when the platform does not want this node, ConfigurationError when something is missing.
         """
+        if _read_by_command:
+            return
         if not logging.getLogger().handlers:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
             logging.getLogger("httpx").setLevel(logging.WARNING)
