@@ -20,7 +20,7 @@ from storage.postgres.ledger.record import queue_counts, read_functions
 from waypost import errors
 from waypost.access.model import Permission
 from waypost.function.model import FunctionPause
-from waypost.job.record import FunctionOverview
+from waypost.job.record import FunctionOverview, QueueCount
 from waypost.job.specification import is_function
 from waypost.node.model import NodeRecord, NodeState
 
@@ -58,9 +58,12 @@ class FunctionView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LastHour(msgspec.Struct, frozen=True):
+    """`failed` is every end but completed and canceled."""
+
     submitted: int
     completed: int
     failed: int
+    canceled: int
     p50_ms: float | None
     p99_ms: float | None
 
@@ -70,24 +73,27 @@ class FunctionList(msgspec.Struct):
     next_cursor: str | None
 
 
-class StateCounts(msgspec.Struct, frozen=True):
+class StateCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many jobs are in each state; `waiting` is `queued` (scheduled ones too) and `retrying` together."""
+
     waiting: int
+    queued: int
+    retrying: int
     running: int
     completed: int
     failed: int
+    dead_letter: int
+    canceled: int
+    expired: int
 
 
-class FunctionCounts(msgspec.Struct, frozen=True):
+class FunctionCounts(StateCounts, frozen=True, kw_only=True):
     function: str
-    waiting: int
-    running: int
-    completed: int
-    failed: int
     oldest_waiting_at: datetime | None
 
 
 class QueueView(msgspec.Struct, frozen=True):
-    """Counts since the environment began; `waiting` is queued, scheduled and retrying jobs, `failed` all other ends."""
+    """What waits and runs now, and all ends since the environment began."""
 
     states: StateCounts
     functions: list[FunctionCounts]
@@ -104,6 +110,7 @@ def _never_seen(name: str) -> FunctionOverview:
         submitted_last_hour=0,
         completed_last_hour=0,
         failed_last_hour=0,
+        canceled_last_hour=0,
         p50_ms=None,
         p99_ms=None,
     )
@@ -148,6 +155,7 @@ def _view(
             counts.submitted_last_hour,
             counts.completed_last_hour,
             counts.failed_last_hour,
+            counts.canceled_last_hour,
             counts.p50_ms,
             counts.p99_ms,
         ),
@@ -273,12 +281,26 @@ async def resume_one(call: Call) -> Answer:
 async def read_queue(call: Call) -> Answer:
     async with call.services.reading(call.environment) as connection:
         counts = await queue_counts(connection, call.environment.id)
-    functions = [
-        FunctionCounts(c.function, c.waiting, c.running, c.completed, c.failed, c.oldest_waiting_at) for c in counts
-    ]
-    sums = StateCounts(*(sum(getattr(c, field) for c in functions) for field in StateCounts.__struct_fields__))
+    functions = [_counts(count) for count in counts]
+    sums = StateCounts(**{state: sum(getattr(c, state) for c in functions) for state in StateCounts.__struct_fields__})
     oldest = min((c.oldest_waiting_at for c in functions if c.oldest_waiting_at), default=None)
     return ok(QueueView(sums, functions, oldest))
+
+
+def _counts(count: QueueCount) -> FunctionCounts:
+    return FunctionCounts(
+        function=count.function,
+        waiting=count.waiting,
+        queued=count.waiting - count.retrying,
+        retrying=count.retrying,
+        running=count.running,
+        completed=count.completed,
+        failed=count.failed,
+        dead_letter=count.dead_letter,
+        canceled=count.canceled,
+        expired=count.expired,
+        oldest_waiting_at=count.oldest_waiting_at,
+    )
 
 
 ENDPOINTS: list[Endpoint] = [read_all, read_one, pause_one, resume_one, read_queue]

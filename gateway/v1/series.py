@@ -15,16 +15,17 @@ from waypost.job.specification import is_function
 
 
 class MinuteView(msgspec.Struct, frozen=True, kw_only=True):
-    """One minute, which begins at `at`: `submitted` jobs, `started` attempts, `completed` and `failed` (all other)
-    ends; `waiting` and `running` at its end. `start_…_ms`: from when a job could have started to its first attempt;
-    `run_…_ms`: from the last attempt's start to the job's end; null where nothing started or ended. They are of jobs
-    that have ended, told from a sample: of `starts_seen` and `runs_seen` of them."""
+    """One minute, which begins at `at`: `submitted` jobs, `started` attempts, `completed`, `canceled` and `failed`
+    (all other) ends; `waiting` and `running` at its end. `start_…_ms`: from when a job could have started to its
+    first attempt; `run_…_ms`: from the last attempt's start to the job's end; null where nothing started or ended.
+    They are of jobs that have ended, told from a sample: of `starts_seen` and `runs_seen` of them."""
 
     at: datetime
     submitted: int
     started: int
     completed: int
     failed: int
+    canceled: int
     waiting: int
     running: int
     start_p50_ms: float | None
@@ -80,6 +81,7 @@ def _view(minute: Minute) -> MinuteView:
         started=minute.started,
         completed=minute.completed,
         failed=minute.failed,
+        canceled=minute.canceled,
         waiting=minute.waiting,
         running=minute.running,
         start_p50_ms=times.start_p50_ms,

@@ -223,13 +223,18 @@ class FunctionStatus(msgspec.Struct, kw_only=True):
 
 
 class StateCounts(msgspec.Struct, kw_only=True):
-    """`waiting` is queued, scheduled and retrying jobs; `failed` all ends but completed."""
+    """How many jobs are in each state; `waiting` is `queued` (scheduled ones too) and `retrying` together."""
 
     function: str | None = None  # None: all of them
     waiting: int = 0
+    queued: int = 0
+    retrying: int = 0
     running: int = 0
     completed: int = 0
     failed: int = 0
+    dead_letter: int = 0
+    canceled: int = 0
+    expired: int = 0
     oldest_waiting_at: datetime | None = None
 
 

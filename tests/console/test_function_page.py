@@ -60,7 +60,7 @@ async def test_a_viewer_sees_functions_but_changes_none(open_page, place, axe):
     await axe(page)
     await page.get_by_role("link", name="nobody.has").click()
     await expect(page.get_by_text("no node that is connected has it")).to_be_visible()
-    await expect(page.get_by_role("img", name="1 submitted, 0 completed, 0 ended otherwise")).to_be_visible()
+    await expect(page.get_by_role("img", name="1 submitted, 0 completed, 0 failed, 0 canceled")).to_be_visible()
     await expect(page.get_by_role("img", name="1 wait and 0 run")).to_be_visible()
     await expect(page.get_by_role("button", name="Pause…")).to_be_disabled()
     await page.goto(page.url.replace("nobody.has", "never.seen"))

@@ -125,26 +125,29 @@ def _result_of_last_attempt(stack: Stack, place: Place, job: str) -> list[str]:
 
 
 def counts(stack: Stack, place: Place) -> list[str]:
-    """The counts kept by the way agree with the ledger: nothing waits, nothing runs, ends are as many."""
+    """The counts kept by the way agree with the ledger: nothing waits, nothing runs, ends of each kind are as many."""
     rows = stack.query(
         """
         with kept as (
-            select route, sum(waiting) as waiting, sum(running) as running, sum(completed) as completed,
-                sum(failed) as failed
+            select route, sum(waiting) as waiting, sum(retrying) as retrying, sum(running) as running,
+                array[sum(completed), sum(failed), sum(dead_letter), sum(canceled), sum(expired)] as ends
             from (
-                select route, waiting, running, completed, failed from control.route_count where environment_id = $1
+                select route, waiting, retrying, running, completed, failed, dead_letter, canceled, expired
+                from control.route_count where environment_id = $1
                 union all
-                select route, waiting, running, completed, failed from control.route_delta where environment_id = $1
+                select route, waiting, retrying, running, completed, failed, dead_letter, canceled, expired
+                from control.route_delta where environment_id = $1
             ) both_kinds
             group by route
         ), ended as (
-            select route, count(*) filter (where state = 1) as completed, count(*) filter (where state <> 1) as failed
+            select route, array[
+                count(*) filter (where state = 1), count(*) filter (where state = 2),
+                count(*) filter (where state = 3), count(*) filter (where state = 4), count(*) filter (where state = 5)
+            ]::numeric[] as ends
             from control.job_end where environment_id = $1 group by route
         )
         select coalesce(kept.route, ended.route) as route, coalesce(waiting, 0) as waiting,
-            coalesce(running, 0) as running,
-            coalesce(kept.completed, 0) as kept_completed, coalesce(kept.failed, 0) as kept_failed,
-            coalesce(ended.completed, 0) as completed, coalesce(ended.failed, 0) as failed
+            coalesce(retrying, 0) as retrying, coalesce(running, 0) as running, kept.ends as kept, ended.ends as ended
         from kept full join ended using (route)
         """,
         place.id,
@@ -152,9 +155,7 @@ def counts(stack: Stack, place: Place) -> list[str]:
     return [
         f"route {row['route']} counts {dict(row)}"
         for row in rows
-        if row["waiting"]
-        or row["running"]
-        or (row["kept_completed"], row["kept_failed"]) != (row["completed"], row["failed"])
+        if row["waiting"] or row["retrying"] or row["running"] or row["kept"] != row["ended"]
     ]
 
 

@@ -32,7 +32,7 @@ async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: 
             (waiting,) = await tenant.submit(1, function, expires_in_seconds=600)
             claimed = await tenant.claim(session, 2, function)
             await ground.relay.settle_end(
-                session, [done(c, chance.choice([End.COMPLETED, End.FAILED])) for c in claimed[:1]]
+                session, [done(c, chance.choice([End.COMPLETED, End.FAILED, End.DEAD_LETTER])) for c in claimed[:1]]
             )
             await ground.relay.settle_retry(session, [again(c, chance.choice([0.0, 600.0])) for c in claimed[1:]])
             await ground.gateway.cancel(tenant.id, chance.choice([delayed, waiting]), "key:test")
@@ -46,26 +46,33 @@ async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: 
     over.set()
     await asyncio.gather(*folders)
     async with ground.databases["gateway"].as_environment(tenant.id) as connection:
-        before = {
-            c.function: (c.waiting, c.running, c.completed, c.failed) for c in await queue_counts(connection, tenant.id)
-        }
+        before = {count.function: count for count in await queue_counts(connection, tenant.id)}
     while await ground.worker.fold_counts():
         pass
     assert await ground.count("route_delta") == 0
     for function in ("a", "b", "c"):
         route = await tenant.route(function)
         row = await ground.admin.fetchrow("select * from control.route_count where route = $1", route)
-        waiting = sum([await ground.count(table, "route = $1", route) for table in ("ready", "due", "hold")])
-        completed = await ground.count("job_end", "route = $1 and state = 1", route)
-        failed = await ground.count("job_end", "route = $1 and state <> 1", route)
-        counts = (waiting, await ground.count("lease", "route = $1", route), completed, failed)
-        assert (row["waiting"], row["running"], row["completed"], row["failed"]) == counts
-        assert before[function] == counts  # also before all was folded
+        counts = {
+            "waiting": await waiting(ground, route),
+            "retrying": await waiting(ground, route, "and number > 0"),
+            "running": await ground.count("lease", "route = $1", route),
+            **{end.name.lower(): await ground.count("job_end", f"route = $1 and state = {end}", route) for end in End},
+        }
+        assert all(counts[name] for name in counts if name != "running"), counts
+        assert {name: row[name] for name in counts} == counts
+        assert {name: getattr(before[function], name) for name in counts} == counts  # also before all was folded
         minutes = await ground.admin.fetchrow(
-            "select sum(submitted) s, sum(completed) c, sum(failed) f from control.route_minute where route = $1",
+            "select sum(submitted) s, sum(completed) c, sum(failed) f, sum(canceled) d from control.route_minute"
+            " where route = $1",
             route,
         )
-        assert (minutes["s"], minutes["c"], minutes["f"]) == (60, completed, failed)
+        failed = counts["failed"] + counts["dead_letter"] + counts["expired"]
+        assert tuple(minutes) == (60, counts["completed"], failed, counts["canceled"])
+
+
+async def waiting(ground: Ground, route: int, more: str = "") -> int:
+    return sum([await ground.count(table, f"route = $1 {more}", route) for table in ("ready", "due", "hold")])
 
 
 async def test_the_overview_of_functions_knows_the_last_hour(ground: Ground, tenant: Tenant) -> None:

@@ -152,9 +152,13 @@ class QueueCount(msgspec.Struct, frozen=True, kw_only=True):
 
     function: str
     waiting: int  # queued, scheduled, retrying, or in the line of a concurrency key
+    retrying: int  # of those that wait
     running: int
-    completed: int  # since the environment began
+    completed: int  # since the environment began, as the other ends
     failed: int
+    dead_letter: int
+    canceled: int
+    expired: int
     oldest_waiting_at: datetime | None  # of the jobs that could start now
 
 
@@ -167,7 +171,8 @@ class FunctionOverview(msgspec.Struct, frozen=True, kw_only=True):
     oldest_waiting_at: datetime | None
     submitted_last_hour: int
     completed_last_hour: int
-    failed_last_hour: int
+    failed_last_hour: int  # all ends but completed and canceled
+    canceled_last_hour: int
     p50_ms: float | None
     p99_ms: float | None
 

@@ -24,7 +24,8 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     submitted: int = 0
     started: int = 0
     completed: int = 0
-    failed: int = 0
+    failed: int = 0  # or used up, or expired
+    canceled: int = 0
     waiting: int = 0
     running: int = 0
 
@@ -48,6 +49,7 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     started: int
     completed: int
     failed: int
+    canceled: int
     waiting: int
     running: int
     times: Times
@@ -88,6 +90,7 @@ def series(
                 started=here.started,
                 completed=here.completed,
                 failed=here.failed,
+                canceled=here.canceled,
                 waiting=max(waiting, 0),
                 running=max(running, 0),
                 times=times.get(at, Times()),

@@ -86,7 +86,8 @@ function Figures({ found, place }: { found: Function; place: Place }) {
       <Fact name="Slots of its nodes">{count(found.nodes.max_in_flight)}</Fact>
       <Fact name="Submitted in the last hour">{jobs([], count(hour.submitted))}</Fact>
       <Fact name="Completed in the last hour">{jobs(["completed"], count(hour.completed))}</Fact>
-      <Fact name="Other ends in the last hour">{jobs(["failed", "dead_letter", "canceled", "expired"], count(hour.failed))}</Fact>
+      <Fact name="Failed in the last hour">{jobs(["failed", "dead_letter", "expired"], count(hour.failed))}</Fact>
+      <Fact name="Canceled in the last hour">{jobs(["canceled"], count(hour.canceled))}</Fact>
       <Fact name="Time to run">
         {hour.p50_ms === null || hour.p99_ms === null ? "nothing ran in the last hour" : `${duration(hour.p50_ms)} (half), ${duration(hour.p99_ms)} (99 %)`}
       </Fact>

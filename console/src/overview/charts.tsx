@@ -27,10 +27,10 @@ function Charts({ minutes }: { minutes: Minute[] }) {
           <Chart
             at={at}
             format={compact}
-            label={`Jobs a minute in the last hour: ${count(sums.submitted)} submitted, ${count(sums.completed)} completed, ${count(sums.failed)} ended otherwise`}
+            label={`Jobs a minute in the last hour: ${count(sums.submitted)} submitted, ${count(sums.completed)} completed, ${count(sums.failed)} failed, ${count(sums.canceled)} canceled`}
             lines={[
-              { name: "ended", values: of((minute) => minute.completed + minute.failed), color: "--accent", look: "bars" },
-              { name: "not completed", values: of((minute) => minute.failed), color: "--bad", look: "bars" },
+              { name: "ended", values: of((minute) => minute.completed + minute.failed + minute.canceled), color: "--accent", look: "bars" },
+              { name: "failed", values: of((minute) => minute.failed), color: "--bad", look: "bars" },
               { name: "submitted", values: of((minute) => minute.submitted), color: "--busy" },
             ]}
           />
@@ -70,7 +70,7 @@ function Times({ minutes, at, kind, title }: TimesProps) {
   );
 }
 
-const NUMBERS = ["Submitted", "Started", "Completed", "Not completed", "Waiting", "Running", "Start p50", "Start p99", "Run p50", "Run p99"];
+const NUMBERS = ["Submitted", "Started", "Completed", "Failed", "Canceled", "Waiting", "Running", "Start p50", "Start p99", "Run p50", "Run p99"];
 const HEADS = ["Minute", ...NUMBERS.map((number) => ({ number }))];
 
 function Numbers({ minutes }: { minutes: Minute[] }) {
@@ -88,6 +88,7 @@ function Numbers({ minutes }: { minutes: Minute[] }) {
             <td className="number">{count(minute.started)}</td>
             <td className="number">{count(minute.completed)}</td>
             <td className="number">{count(minute.failed)}</td>
+            <td className="number">{count(minute.canceled)}</td>
             <td className="number">{count(minute.waiting)}</td>
             <td className="number">{count(minute.running)}</td>
             <td className="number">{took(minute.start_p50_ms)}</td>

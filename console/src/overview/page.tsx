@@ -42,7 +42,7 @@ function Figures({ queue, place }: { queue: Queue; place: Place }) {
   const fleet = nodes.data && fleetOf(nodes.data);
   const connected = fleet?.relays.flatMap(([, members]) => members) ?? [];
   const sums = series.data && sumsOf(series.data);
-  const ended = (sums?.completed ?? 0) + (sums?.failed ?? 0);
+  const ended = sums?.ended ?? 0;
   const start = series.data && latest(series.data, "start");
   return (
     <ul className="figures">
@@ -61,7 +61,7 @@ function Figures({ queue, place }: { queue: Queue; place: Place }) {
       <Figure name="Ended in the last hour" value={sums ? count(ended) : "…"}>
         {series.data && `${rate(rateOf(series.data, series.dataUpdatedAt))} now`}
       </Figure>
-      <Figure name="Of these not completed" value={sums ? count(sums.failed) : "…"}>
+      <Figure name="Of these failed" value={sums ? count(sums.failed) : "…"}>
         {sums && (ended === 0 ? "nothing ended" : `${((sums.failed / ended) * 100).toFixed(1)} %`)}
       </Figure>
       <Figure name="Half start within" value={start ? duration(start.p50) : "–"}>
@@ -162,10 +162,10 @@ function Attention({ place, functions }: { place: Place; functions: Function[] }
   );
 }
 
-const HOUR_HEADS = ["Function", ...["Submitted", "Completed", "Other ends", "Run p50", "Run p99"].map((number) => ({ number }))];
+const HOUR_HEADS = ["Function", ...["Submitted", "Completed", "Failed", "Canceled", "Run p50", "Run p99"].map((number) => ({ number }))];
 
 function Hour({ functions, place }: { functions: Function[]; place: Place }) {
-  const active = functions.filter((one) => one.last_hour.submitted + one.last_hour.completed + one.last_hour.failed > 0);
+  const active = functions.filter((one) => one.last_hour.submitted + one.last_hour.completed + one.last_hour.failed + one.last_hour.canceled > 0);
   if (active.length === 0) {
     return (
       <Empty title="No job was submitted or ended">
@@ -185,6 +185,7 @@ function Hour({ functions, place }: { functions: Function[]; place: Place }) {
           <td className="number">{count(hour.submitted)}</td>
           <td className="number">{count(hour.completed)}</td>
           <td className="number">{count(hour.failed)}</td>
+          <td className="number">{count(hour.canceled)}</td>
           <td className="number">{hour.p50_ms === null ? "" : duration(hour.p50_ms)}</td>
           <td className="number">{hour.p99_ms === null ? "" : duration(hour.p99_ms)}</td>
         </tr>

@@ -5,11 +5,13 @@ export type Minute = Schemas["MinuteView"];
 
 const MINUTE_MS = 60_000;
 
-export type Sums = { submitted: number; started: number; completed: number; failed: number };
+/** `ended` is all ends: completed, canceled, and failed in one way or another. */
+export type Sums = { submitted: number; started: number; completed: number; failed: number; canceled: number; ended: number };
 
 export function sumsOf(minutes: readonly Minute[]): Sums {
-  const sum = (name: keyof Sums) => minutes.reduce((total, minute) => total + minute[name], 0);
-  return { submitted: sum("submitted"), started: sum("started"), completed: sum("completed"), failed: sum("failed") };
+  const sum = (name: Exclude<keyof Sums, "ended">) => minutes.reduce((total, minute) => total + minute[name], 0);
+  const [completed, failed, canceled] = [sum("completed"), sum("failed"), sum("canceled")];
+  return { submitted: sum("submitted"), started: sum("started"), completed, failed, canceled, ended: completed + failed + canceled };
 }
 
 /** Ends a second in the minute that runs and the one before it; `now` in milliseconds. */
@@ -17,8 +19,7 @@ export function rateOf(minutes: readonly Minute[], now: number): number {
   const [before, last] = minutes.slice(-2);
   if (before === undefined || last === undefined) return 0;
   const seconds = Math.min(Math.max(now - Date.parse(before.at), MINUTE_MS), 2 * MINUTE_MS) / 1000;
-  const { completed, failed } = sumsOf([before, last]);
-  return (completed + failed) / seconds;
+  return sumsOf([before, last]).ended / seconds;
 }
 
 /** The newest minute of which a time is known. */

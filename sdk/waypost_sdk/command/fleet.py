@@ -48,10 +48,14 @@ _FUNCTION_COLUMNS: tuple[output.Column, ...] = (
 )
 _QUEUE_COLUMNS: tuple[output.Column, ...] = (
     ("FUNCTION", lambda counts: counts.function or "all"),
-    ("WAITING", lambda counts: counts.waiting),
+    ("QUEUED", lambda counts: counts.queued),
+    ("RETRYING", lambda counts: counts.retrying),
     ("RUNNING", lambda counts: counts.running),
     ("COMPLETED", lambda counts: counts.completed),
     ("FAILED", lambda counts: counts.failed),
+    ("DEAD LETTER", lambda counts: counts.dead_letter),
+    ("CANCELED", lambda counts: counts.canceled),
+    ("EXPIRED", lambda counts: counts.expired),
     ("OLDEST", lambda counts: output.age(counts.oldest_waiting_at)),
 )
 

@@ -20,7 +20,7 @@ with from_ready as (
     insert into control.job_end (job_id, environment_id, route, state, number, cancel_requested_at)
     select job_id, environment_id, route, 4, number, now() from gone
 ), counted as (
-    insert into control.route_delta (environment_id, route, waiting, failed)
-    select environment_id, route, -count(*), count(*) from gone group by environment_id, route
+    insert into control.route_delta (environment_id, route, waiting, retrying, canceled)
+    select environment_id, route, -count(*), -count(*) filter (where number > 0), count(*) from gone group by environment_id, route
 )
 select job_id, number from gone

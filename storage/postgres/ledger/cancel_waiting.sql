@@ -28,6 +28,7 @@ with job as materialized (
     insert into control.job_end (job_id, environment_id, route, state, number, cancel_requested_at)
     select job_id, environment_id, route, 4, number, now() from gone
 ), counted as (
-    insert into control.route_delta (environment_id, route, waiting, failed) select environment_id, route, -1, 1 from gone
+    insert into control.route_delta (environment_id, route, waiting, retrying, canceled)
+    select environment_id, route, -1, -(number > 0)::int, 1 from gone
 )
 select number, (select concurrency_key from freed) as concurrency_key from gone

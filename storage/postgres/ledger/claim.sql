@@ -24,8 +24,9 @@ with picked as materialized (
     select job_id, ($7::bigint[])[slot], $6::bigint, environment_id, route, rank, key, number + 1, ($8::uuid[])[slot]
     from picked
 ), counted as (
-    insert into control.route_delta (environment_id, route, waiting, running)
-    select environment_id, route, -count(*), count(*) from picked group by environment_id, route
+    insert into control.route_delta (environment_id, route, waiting, retrying, running)
+    select environment_id, route, -count(*), -count(*) filter (where number > 0), count(*)
+    from picked group by environment_id, route
 )
 select p.job_id, p.environment_id, p.route, p.rank, p.key, ($7::bigint[])[p.slot] as attempt_id, p.number + 1 as number,
     ($8::uuid[])[p.slot] as node, j.policy, j.payload, j.payload_object, j.traceparent

@@ -22,7 +22,7 @@ with from_ready as materialized (
     insert into control.job_end (job_id, environment_id, route, state, number)
     select job_id, environment_id, route, 5, number from gone
 ), counted as (
-    insert into control.route_delta (environment_id, route, waiting, failed)
-    select environment_id, route, -count(*), count(*) from gone group by environment_id, route
+    insert into control.route_delta (environment_id, route, waiting, retrying, expired)
+    select environment_id, route, -count(*), -count(*) filter (where number > 0), count(*) from gone group by environment_id, route
 )
 select g.job_id, g.environment_id, g.number, f.concurrency_key from gone g left join freed f on f.job_id = g.job_id

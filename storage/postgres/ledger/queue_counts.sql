@@ -1,17 +1,20 @@
 -- Counts by function: what was folded plus what was not yet, never a count over the jobs. The oldest waiting job of a
 -- queue is the first of each rank: ten probes a route.
 with counted as (
-    select route, sum(waiting)::bigint as waiting, sum(running)::bigint as running, sum(completed)::bigint as completed,
-        sum(failed)::bigint as failed
+    select route, sum(waiting) as waiting, sum(retrying) as retrying, sum(running) as running, sum(completed) as completed,
+        sum(failed) as failed, sum(dead_letter) as dead_letter, sum(canceled) as canceled, sum(expired) as expired
     from (
-        select route, waiting, running, completed, failed from control.route_count where environment_id = $1::uuid
+        select route, waiting, retrying, running, completed, failed, dead_letter, canceled, expired
+        from control.route_count where environment_id = $1::uuid
         union all
-        select route, waiting, running, completed, failed from control.route_delta where environment_id = $1
+        select route, waiting, retrying, running, completed, failed, dead_letter, canceled, expired
+        from control.route_delta where environment_id = $1
     ) c
     group by route
 )
-select r.function, sum(c.waiting)::bigint as waiting, sum(c.running)::bigint as running, sum(c.completed)::bigint as completed,
-    sum(c.failed)::bigint as failed, min(o.oldest) as oldest_waiting_at
+select r.function, sum(c.waiting)::bigint as waiting, sum(c.retrying)::bigint as retrying, sum(c.running)::bigint as running,
+    sum(c.completed)::bigint as completed, sum(c.failed)::bigint as failed, sum(c.dead_letter)::bigint as dead_letter,
+    sum(c.canceled)::bigint as canceled, sum(c.expired)::bigint as expired, min(o.oldest) as oldest_waiting_at
 from counted c
 join control.route r on r.id = c.route and r.environment_id = $1
 left join lateral (

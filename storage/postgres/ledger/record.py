@@ -110,6 +110,7 @@ def _overview(row: Any, count: QueueCount | None) -> FunctionOverview:
         submitted_last_hour=row["submitted"],
         completed_last_hour=row["completed"],
         failed_last_hour=row["failed"],
+        canceled_last_hour=row["canceled"],
         p50_ms=row["p50_ms"],
         p99_ms=row["p99_ms"],
     )

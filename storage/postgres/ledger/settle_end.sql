@@ -25,8 +25,9 @@ with held as materialized (
         error, requested_at
     from held
 ), counted as (
-    insert into control.route_delta (environment_id, route, running, completed, failed)
-    select environment_id, route, -count(*), count(*) filter (where state = 1), count(*) filter (where state <> 1)
+    insert into control.route_delta (environment_id, route, running, completed, failed, dead_letter, canceled)
+    select environment_id, route, -count(*), count(*) filter (where state = 1), count(*) filter (where state = 2),
+        count(*) filter (where state = 3), count(*) filter (where state = 4)
     from held group by environment_id, route
 ), freed as (
     delete from control.permit where job_id = any (array(select job_id from held where concurrency_key is not null))

@@ -46,8 +46,9 @@ with held as materialized (
     select job_id, now() + delay_seconds * interval '1 second', environment_id, route, rank, retry_key, number, concurrency_key
     from held where not canceled and delay_seconds > 0
 ), counted as (
-    insert into control.route_delta (environment_id, route, waiting, running, failed)
-    select environment_id, route, count(*) filter (where not canceled), -count(*), count(*) filter (where canceled)
+    insert into control.route_delta (environment_id, route, waiting, retrying, running, canceled)
+    select environment_id, route, count(*) filter (where not canceled), count(*) filter (where not canceled), -count(*),
+        count(*) filter (where canceled)
     from held group by environment_id, route
 )
 select job_id, environment_id, route, rank, number, concurrency_key, canceled from held

@@ -7,7 +7,7 @@ from storage.postgres.revision import execute_file
 revision = "0004"
 down_revision = "0003"
 
-FILES = ("series", "audit", "event", "partition")
+FILES = ("series", "audit", "event", "partition", "state")
 
 
 def upgrade() -> None:
