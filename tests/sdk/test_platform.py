@@ -291,3 +291,40 @@ async def test_the_command_submits_waits_and_reads(platform, environment, real_n
         assert (await waypost("jobs", "submit", "Not A Name")).returncode == 2
         assert json.loads((await waypost("queue")).stdout)["states"]["completed"] >= 0
         assert json.loads((await waypost("nodes", "list")).stdout)
+
+
+async def test_the_command_says_why_pauses_replays_and_drains(platform, environment, real_node):
+    """A job that waits, from its submission to its replay, with the words of every command in between."""
+
+    async def waypost(*arguments: str, code: int = 0) -> Any:
+        done = await asyncio.to_thread(command, platform, environment, *arguments)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    node = real_node()
+
+    @node.function("echo")
+    async def echo(job: Any, payload: Any) -> Any:
+        job.log("said", payload=payload)
+        return payload
+
+    async with served(node):
+        await waypost("functions", "pause", "echo", "--note", "inventory")
+        job = (await waypost("jobs", "submit", "echo", "--payload", "7"))["id"]
+        waiting = (await waypost("jobs", "why", job))["waiting"]
+        assert (waiting["reason"], "inventory" in waiting["detail"]) == ("function_paused", True)
+        assert (await waypost("jobs", "wait", job, "--timeout", "0.2", code=1)) is None
+        await waypost("functions", "resume", "echo")
+        assert (await waypost("jobs", "wait", job))["result"] == 7
+        assert (await waypost("jobs", "logs", "-f", job))["message"] == "said payload=7"  # one object a line
+        again = await waypost("jobs", "replay", job)
+        assert (again["replay_of"], (await waypost("jobs", "wait", again["id"]))["state"]) == (job, "completed")
+        [function] = await waypost("functions", "list")
+        assert (function["name"], function["paused"]) == ("echo", None)
+        [listed] = await waypost("nodes", "list")
+        await waypost("nodes", "drain", listed["id"])
+        async with asyncio.timeout(20):
+            while await waypost("nodes", "list"):  # noqa: ASYNC110 -- there is no signal
+                await asyncio.sleep(0.05)
+    other = (await waypost("jobs", "submit", "echo"))["id"]
+    assert (await waypost("jobs", "cancel", other))["state"] == "canceled"
