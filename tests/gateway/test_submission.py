@@ -6,6 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.gateway.conftest import OwnGateway
+from waypost import errors
+
 NEVER = "never.run"
 
 
@@ -203,15 +206,29 @@ async def test_what_comes_later_is_not_available(client: httpx.AsyncClient, shar
 
 
 async def test_wait_seconds_answers_the_end_when_it_comes(client: httpx.AsyncClient, shared_environment: Any) -> None:
-    """200 with the ended job; 202 when it does not end in time; another value is refused."""
+    """200 with the ended job; 202 with the job as it is by then, and why; another value is refused."""
     expired = {"function": NEVER, "delay_seconds": 3600, "expires_in_seconds": 1}
     answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds=10", json=expired)
     assert (answer.status_code, answer.json()["state"]) == (200, "expired")
     answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds=0.2", json={"function": NEVER})
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
+    assert answer.json()["waiting"]["reason"] == "no_node_connected"
     for wrong in ("61", "-1", "nan", "x"):
         answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds={wrong}", json={"function": NEVER})
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
+
+
+async def test_a_job_that_is_kept_is_acknowledged_though_it_cannot_be_read(
+    own_gateway: OwnGateway, shared_environment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL goes away between the commit and the first look: a 503 would say that there is no job."""
+
+    async def away(*_: object) -> None:
+        raise errors.unavailable("PostgreSQL")
+
+    monkeypatch.setattr("gateway.waiting.read_job", away)
+    answer = await own_gateway.client.post(f"{shared_environment.path}/jobs?wait_seconds=10", json={"function": NEVER})
+    assert (answer.status_code, answer.json()["state"]) == (202, "queued")
 
 
 async def test_a_full_queue_is_429(client: httpx.AsyncClient, environment: Any, platform: Any) -> None:
