@@ -230,7 +230,8 @@ def _consume(
 
     dramatiq.actor(carry, broker=broker, queue_name=QUEUE, actor_name=ACTOR)
     worker = dramatiq.Worker(broker, worker_threads=THREADS, worker_timeout=POLL_MILLISECONDS)
-    worker.queue_prefetch = 1  # what a dead worker had fetched waits for the sweep
+    # Of more than it can run a dead worker would keep the others waiting for the sweep; of fewer its threads stay idle.
+    worker.queue_prefetch = THREADS
     worker.start()
     return worker
 

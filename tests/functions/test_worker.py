@@ -13,16 +13,19 @@ from uuid import UUID
 
 import httpx
 import pytest
+from dramatiq import Message
 
+from functions import worker
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.provision import provision
 from functions.worker import every
 from infra.local.folder import DataFolder
-from jobs.platform import NUDGE_CHANNEL, Hints, nudge
+from jobs.platform import ACTOR, NUDGE_CHANNEL, Hints, make_broker, nudge
 from storage.postgres.environment import provision as schema
 from storage.postgres.tenancy import environment as environments
 from tests.functions.life_ground import begin, remains
 from waypost.errors import unavailable
+from waypost.ids import new_id
 from waypost.tenancy.model import Status
 
 COMMAND = (sys.executable, "-P", "-m", "functions")
@@ -222,3 +225,30 @@ async def test_a_nudge_is_heard_at_once(settings: dict[str, str], ports: Environ
             await done.get()
     subscription.close()
     task.cancel()
+
+
+async def test_a_worker_runs_as_many_jobs_at_once_as_it_has_threads(
+    platform: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No hint waits behind one that takes long while a thread is idle."""
+    queue, url = f"test{new_id().hex}", platform.valkey_url("worker")
+    monkeypatch.setattr(worker, "QUEUE", queue)
+    at_once: set[UUID] = set()
+    all_run, over = asyncio.Event(), asyncio.Event()
+
+    async def run(job_id: UUID) -> bool:
+        at_once.add(job_id)
+        if len(at_once) == worker.THREADS:
+            all_run.set()
+        await over.wait()
+        return True
+
+    consumer = worker._consume(url, asyncio.get_running_loop(), run)
+    broker = make_broker(url)
+    try:
+        for _ in range(worker.THREADS):
+            broker.enqueue(Message(queue, ACTOR, (str(new_id()),), {}, {}))
+        await asyncio.wait_for(all_run.wait(), 10)
+    finally:
+        over.set()
+        await asyncio.to_thread(consumer.stop)
