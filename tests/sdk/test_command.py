@@ -331,6 +331,21 @@ async def test_node_run_serves_a_file_and_leaves_at_sigterm(last, tmp_path, fake
         process.kill()
 
 
+async def test_an_unknown_node_credential_is_code_3_and_says_which_variables(
+    tmp_path, fake_relay, node_variables, fake_http
+):
+    """Not that somebody should sign in: a node has a credential of its own."""
+    fake_http.answer = lambda *_: (401, {}, b'{"error": "invalid_client"}')
+    app = tmp_path / "app.py"
+    app.write_text(APP.format(version=1))
+    process = subprocess.Popen([*WAYPOST, "node", "run", str(app)], env=node_variables, stderr=subprocess.PIPE)  # noqa: ASYNC220
+    assert await _ended(process) == 3
+    said = process.communicate()[1].splitlines()
+    assert said[-1] == (
+        b"  Are WAYPOST_CLIENT_ID and WAYPOST_CLIENT_SECRET right? Another one: waypost node-credentials create"
+    )
+
+
 async def test_node_run_reloads_after_a_change(tmp_path, fake_relay, node_variables):
     """--reload drains the old node and starts the new file; SIGTERM ends both."""
     app = tmp_path / "app.py"

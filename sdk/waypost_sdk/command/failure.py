@@ -45,7 +45,6 @@ _NODE_REFUSALS = {
     "bad_node_credential": CREDENTIALS,
     "unimplemented": VERSION,
 }
-_STRANGE = frozenset({"unreadable_answer", "http_404", "http_502"})  # not in the platform's words
 
 
 class UsageError(ConfigurationError):
@@ -76,6 +75,8 @@ def report(error: WaypostError) -> int:
 
 def _advice(error: WaypostError) -> str:
     """What the person can do about it, where that is not in the platform's own sentence."""
+    if error.code == "bad_node_credential":
+        return "Are WAYPOST_CLIENT_ID and WAYPOST_CLIENT_SECRET right? Another one: waypost node-credentials create"
     if error.status == 401 and error.code != "invalid_login":
         return _credential_advice()
     if isinstance(error, ForbiddenError):
