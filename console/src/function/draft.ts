@@ -94,7 +94,7 @@ function known(options: string[], text: string, path: string): string {
 export function faultsOf(shape: Shape, draft: Draft, required: boolean, path = ""): Map<string, string> {
   if (draft.isNull) return new Map();
   const nested = shape.kind === "object" || shape.kind === "array";
-  const empty = nested ? !draft.given : draft.text.trim() === "" && shape.kind !== "text";
+  const empty = nested ? !draft.given : draft.text.trim() === "" && (shape.kind !== "text" || (draft.text === "" && shape.least > 0));
   if (empty) return new Map(required && !shape.nullable ? [[path, "This must be given."]] : []);
   const own = ownFault(shape, draft, required);
   const found = new Map(own ? [[path, own]] : []);

@@ -15,7 +15,7 @@ export function FieldOf({ field, draft, path, faults, onChange }: Props) {
   const { name, required, shape } = field;
   const asked = required && !shape.nullable;
   const fault = faults.get(path);
-  const hint = hintOf(shape, draft, required);
+  const hint = hintOf(shape, required);
   const type = (text: string) => onChange({ ...draft, given: true, isNull: false, text });
   switch (shape.kind) {
     case "object":
@@ -47,7 +47,7 @@ export function FieldOf({ field, draft, path, faults, onChange }: Props) {
 function Group({ field: { name, required, shape }, draft, path, faults, onChange }: Props) {
   const asked = required && !shape.nullable;
   const fault = faults.get(path);
-  const hint = hintOf(shape, draft, required);
+  const hint = hintOf(shape, required);
   const give = (given: boolean) => onChange({ ...draft, given, isNull: false });
   return (
     <fieldset className="group-of-fields">
@@ -62,15 +62,17 @@ function Group({ field: { name, required, shape }, draft, path, faults, onChange
           {fault}
         </p>
       )}
-      {!draft.given ? (
-        <Button onPress={() => give(true)}>Give {name}</Button>
-      ) : (
-        !asked && (
+      <div className="buttons">
+        {!draft.given && <Button onPress={() => give(true)}>Give {name}</Button>}
+        {draft.given && shape.kind === "array" && (
+          <Button onPress={() => onChange({ ...draft, parts: [...draft.parts, begin(shape.item, true)] })}>Add {titleOf(name, draft.parts.length)}</Button>
+        )}
+        {draft.given && !asked && (
           <Button look="quiet" onPress={() => give(false)}>
             Leave {name} out
           </Button>
-        )
-      )}
+        )}
+      </div>
     </fieldset>
   );
 }
@@ -86,31 +88,28 @@ export function Parts({ shape, name, draft, path, faults, onChange }: PartsProps
     ));
   }
   if (shape.kind !== "array") return null;
-  const title = (index: number) => `${name} ${index + 1}`.trim();
-  return (
-    <>
-      {draft.parts.map((part, index) => (
-        <div key={index} className="item-of-list">
-          <FieldOf field={{ name: title(index), required: true, shape: shape.item }} draft={part} path={`${path}/${index}`} faults={faults} onChange={(one) => change(index, one)} />
-          <Button look="quiet" aria-label={`Remove ${title(index)}`} onPress={() => onChange({ ...draft, parts: draft.parts.toSpliced(index, 1) })}>
-            Remove
-          </Button>
-        </div>
-      ))}
-      <div className="buttons">
-        <Button onPress={() => onChange({ ...draft, parts: [...draft.parts, begin(shape.item, true)] })}>Add {title(draft.parts.length)}</Button>
-      </div>
-    </>
-  );
+  return draft.parts.map((part, index) => (
+    <div key={index} className="item-of-list">
+      <FieldOf field={{ name: titleOf(name, index), required: true, shape: shape.item }} draft={part} path={`${path}/${index}`} faults={faults} onChange={(one) => change(index, one)} />
+      <Button look="quiet" aria-label={`Remove ${titleOf(name, index)}`} onPress={() => onChange({ ...draft, parts: draft.parts.toSpliced(index, 1) })}>
+        Remove
+      </Button>
+    </div>
+  ));
+}
+
+function titleOf(name: string, index: number): string {
+  return `${name} ${index + 1}`;
 }
 
 /** The schema's own words, then what it asks for and what comes of leaving it out. */
-function hintOf(shape: Shape, draft: Draft, required: boolean): string | undefined {
+function hintOf(shape: Shape, required: boolean): string | undefined {
   const kind = shape.kind === "json" ? "JSON" : shape.kind === "number" ? numberOf(shape) : "";
-  const otherwise = !required && shape.initial !== undefined ? `left out: ${shape.initial}` : "";
-  const empty = required && shape.nullable && !draft.given && !draft.isNull ? "empty: null" : "";
-  const facts = [kind, otherwise, empty].filter(Boolean).join("; ");
-  return [shape.description, facts && `${facts[0]?.toUpperCase()}${facts.slice(1)}.`].filter(Boolean).join(" ") || undefined;
+  const otherwise = !required && shape.initial !== undefined && shape.initial !== "null" ? `without it: ${shape.initial}` : "";
+  const empty = required && shape.nullable ? "empty: null" : "";
+  const facts = [shape.description.replace(/[.;]$/, ""), kind, otherwise, empty].filter(Boolean).join("; ");
+  // The schema's words stay as they are.
+  return facts ? `${shape.description ? facts[0] : facts[0]?.toUpperCase()}${facts.slice(1)}.` : undefined;
 }
 
 function numberOf(shape: Shape & { kind: "number" }): string {

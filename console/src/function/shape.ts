@@ -98,7 +98,9 @@ function byType(type: string | undefined, schema: Tree, nullable: boolean, grow:
       const properties = at(schema, "properties");
       if (properties?.kind !== "object" || properties.members.length === 0) return { kind: "json" };
       const required = new Set(listOf(at(schema, "required")).map(textOf));
-      return { kind: "object", fields: properties.members.map(({ key, value }) => ({ name: key, required: required.has(key), shape: grow(value) })) };
+      const fields = properties.members.map(({ key, value }) => ({ name: key, required: required.has(key), shape: grow(value) }));
+      // The platform does not keep the order of a schema's keys: what must be given comes first.
+      return { kind: "object", fields: fields.toSorted((one, other) => Number(other.required) - Number(one.required)) };
     }
     case "array": {
       const items = at(schema, "items");

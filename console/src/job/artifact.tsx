@@ -1,12 +1,12 @@
 /** The artifacts of a job: those that it put, and those that its payload and its result refer to. */
 import { queryOptions, useMutation, useQueries, useQuery } from "@tanstack/react-query";
 import { useMay } from "../account/session";
-import { api, body, E, environmentPath, raw, refusal, send, type Place, type Schemas } from "../api/client";
+import { api, body, E, environmentPath, raw, type Place, type Schemas } from "../api/client";
 import type { Problem } from "../api/problem";
 import { artifactsIn } from "../json/reference";
 import { Button, Refusal } from "../kit/control";
 import { Failed, Panel } from "../kit/panel";
-import { save } from "../kit/save";
+import { saveFrom } from "../kit/save";
 import { bytes, Foreign, State } from "../kit/text";
 import type { Job } from "./model";
 
@@ -98,7 +98,5 @@ async function download(place: Place, artifact: Artifact): Promise<void> {
     location.assign(url); // an attachment: this page stays
     return;
   }
-  const response = await send(new Request(new URL(path, location.origin)));
-  if (!response.ok) throw await refusal(response);
-  save(await response.blob(), artifact.name.split("/").at(-1) || `artifact-${artifact.id}`);
+  await saveFrom(path, artifact.name.split("/").at(-1) || `artifact-${artifact.id}`);
 }

@@ -1,5 +1,6 @@
 /** Files that were made or read here, for the person's own disk. */
 import { useEffect, useState } from "react";
+import { refusal, send } from "../api/client";
 import { bytes } from "./text";
 
 /** A link that saves it; the file is let go of with the link. */
@@ -24,4 +25,11 @@ export function save(file: Blob, name: string): void {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser reads it after the click
+}
+
+/** An answer of the API as a file: asked for with this tab's credential, which an address would not carry. Throws its Problem. */
+export async function saveFrom(path: string, name: string): Promise<void> {
+  const response = await send(new Request(new URL(path, location.origin)));
+  if (!response.ok) throw await refusal(response);
+  save(await response.blob(), name);
 }

@@ -75,7 +75,7 @@ export function bytes(number: number): string {
   let at = 0;
   let rest = number / 1024;
   for (; rest >= 1024 && at < units.length - 1; at += 1) rest /= 1024;
-  return `${rest.toFixed(at === 0 ? 1 : 2)} ${units[at]}`;
+  return `${rest.toFixed(rest < 100 ? 1 : 0)} ${units[at]}`;
 }
 
 export function plural(number: number, one: string, many = `${one}s`): string {
@@ -87,6 +87,10 @@ const TONES: Record<string, string> = {
   ready: "good",
   active: "good",
   delivered: "good",
+  ingested: "good",
+  received: "busy",
+  uploading: "busy",
+  rejected: "bad",
   pending: "busy",
   running: "busy",
   queued: "wait",
