@@ -89,6 +89,7 @@ def _print_summary(summary: dict[str, Any], *, as_json: bool, is_new: bool) -> N
     else:
         key_file = Path(summary["data_dir"]) / "secrets" / "admin-key"
         typer.echo(f"API      {summary['api_url']}")
+        typer.echo(f"console  {summary['api_url']}/")
         typer.echo(f"relay    {summary['relay_address']}")
         typer.echo(f"place    {summary['org']}/{summary['project']}/{summary['environment']}")
         if not summary["admin_key"]:

@@ -155,3 +155,22 @@ def test_a_person_types_address_and_password_and_the_password_is_not_shown(termi
     # Whoever else is a member may make the columns narrow.
     (row,) = [row for row in rows(listed) if any(cell.startswith(email[:12]) for cell in row)]
     assert {"Grace", "viewer"} <= set(row)
+
+
+def test_lists_of_jobs_are_tables_and_one_job_is_its_fields(terminal):
+    """A heading and a row each, without brackets for what is empty; `why` says it in words."""
+    function = f"nobody.serves_{uuid4().hex[:8]}"
+    made = terminal("jobs", "submit", function, "--payload", '{"n": 1}')
+    assert made.end() == 0
+    fields = dict(row[:2] for row in rows(made) if len(row) > 1)
+    assert (fields["state"], fields["function"], fields["payload"]) == ("queued", function, "n=1")
+    assert "tags" not in fields
+    listed = terminal("jobs", "list", "--function", function)
+    assert listed.end() == 0
+    heading, row = rows(listed)
+    assert heading == ["JOB", "FUNCTION", "STATE", "ATTEMPT", "TAGS", "AGE", "ERROR"]
+    assert row[:4] == [fields["id"], function, "queued", "0"]
+    assert "[]" not in listed.text
+    none = terminal("jobs", "list", "--function", "nobody.asked")
+    assert (none.end(), none.text.strip()) == (0, "none")
+    assert terminal("jobs", "cancel", fields["id"]).end() == 0
