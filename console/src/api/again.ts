@@ -1,5 +1,4 @@
 /** Work that takes many requests: tried again while the gateway is away, a few requests at a time, stopped by a signal. */
-import { sleep } from "./events";
 import { Problem } from "./problem";
 
 const FIRST_PAUSE_MS = 500;
@@ -33,4 +32,15 @@ export async function each<T>(items: readonly T[], width: number, signal: AbortS
     }
   };
   await Promise.all(Array.from({ length: width }, lane));
+}
+
+/** Waits, or less when the signal aborts. */
+export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, milliseconds);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }

@@ -1,5 +1,6 @@
 /** Server-Sent Events of the API, read with `fetch` because EventSource can send no key. Reconnects, and resumes. */
 import { createParser } from "eventsource-parser";
+import { sleep } from "./again";
 import { refusal, send } from "./client";
 import { Problem } from "./problem";
 
@@ -91,15 +92,4 @@ async function pump(response: Response, feed: (text: string) => void): Promise<v
     if (piece === undefined || piece.done) return;
     feed(piece.value);
   }
-}
-
-/** Waits, or less when the signal aborts. */
-export function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
