@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -70,6 +71,26 @@ async def test_a_push_of_github_runs_on_a_node(client: httpx.AsyncClient, shared
     branch = github_body(GITHUB_PUSH | {"ref": "refs/heads/idea"})
     left = await hook.send(branch, headers=GITHUB_HEADERS)
     assert (left.status_code, left.json()) == (200, {"job_id": None})
+
+
+async def test_a_schedule_runs_on_a_node_with_its_tags(
+    client: httpx.AsyncClient, shared_environment: Any, node: Node
+) -> None:
+    """From its due time to the result, by itself; the job says which trigger, its payload when it was due."""
+    made = {"kind": "schedule", "name": "each second", "schedule": {"every_seconds": 1}}
+    made["job"] = {"function": FUNCTION, "tags": ["linux"], "expires_in_seconds": 60}
+    answer = await client.post(f"{shared_environment.path}/triggers", json=made)
+    assert answer.status_code == 201, answer.text
+    trigger = f"{shared_environment.path}/triggers/{answer.json()['id']}"
+    async with asyncio.timeout(20):
+        while not (fired := (await client.get(f"{trigger}/firings")).json()["items"]):  # noqa: ASYNC110 - a worker's
+            await asyncio.sleep(0.05)
+    assert (await client.delete(trigger)).status_code == 204
+    job = await ended(client, shared_environment.path, fired[-1]["job_id"])
+    assert (job["state"], job["trigger_id"]) == ("completed", answer.json()["id"])
+    given = job["result"]["given"]
+    assert given["trigger_id"] == answer.json()["id"]
+    assert datetime.fromisoformat(given["due_at"]) == datetime.fromisoformat(fired[-1]["due_at"])
 
 
 async def test_an_event_of_stripe_runs_on_a_node(

@@ -248,6 +248,27 @@ def test_whatever_is_sent_is_judged(scheme: Scheme, sent_headers: dict[bytes, by
 
 
 @pytest.mark.parametrize("scheme", list(Scheme))
+@pytest.mark.parametrize("answer", [True, False])
+def test_the_comparison_in_constant_time_alone_decides(
+    scheme: Scheme, answer: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says of a right or a wrong signature is the verdict, and every valid secret is looked at, also after one
+    that fits: neither bytes nor the number of secrets show in the time."""
+    asked = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        asked.append((one, other))
+        return answer
+
+    valid = [make_secret(scheme, bytes([number]) * 32) for number in (1, 2)]
+    monkeypatch.setattr("waypost.trigger.signature.hmac.compare_digest", compare)
+    for secret in (*valid, make_secret(scheme, b"x" * 32)):
+        verdict = built(scheme, *valid).verify(sent(scheme, secret, BODY, 1_000), BODY, instant(1_000))
+        assert verdict is (GENUINE if answer else WRONG)
+    assert len(asked) == 3 * len(valid)
+
+
+@pytest.mark.parametrize("scheme", list(Scheme))
 def test_two_secrets_are_valid_while_rotating_and_no_third(scheme: Scheme) -> None:
     """Either of those that are valid; a verifier without any takes nothing."""
     old, new, other = (make_secret(scheme, letter * 32) for letter in (b"o", b"n", b"x"))
