@@ -12,6 +12,7 @@ import { readFilters } from "./job/filter";
 import { Empty } from "./kit/panel";
 import { NodesPage } from "./node/list";
 import { NodePage } from "./node/page";
+import { OrganizationPage } from "./organization/page";
 import { OverviewPage } from "./overview/page";
 import { SettingsPage } from "./setting/page";
 import { Home } from "./shell/home";
@@ -45,6 +46,15 @@ const accept = createRoute({ getParentRoute: () => root, path: "/invitations/acc
 
 const bare = createRoute({ getParentRoute: () => root, id: "bare", beforeLoad: signedIn, component: Bare });
 const home = createRoute({ getParentRoute: () => bare, path: "/", component: Home });
+
+const organization = createRoute({
+  getParentRoute: () => bare,
+  path: "/orgs/$org",
+  beforeLoad: ({ params }) => {
+    throw redirect({ to: "/orgs/$org/$tab", params: { ...params, tab: "projects" }, replace: true });
+  },
+});
+const ofOrganization = createRoute({ getParentRoute: () => bare, path: "/orgs/$org/$tab", component: OrganizationPage });
 
 const environment = createRoute({
   getParentRoute: () => root,
@@ -92,7 +102,7 @@ export const router = createRouter({
   routeTree: root.addChildren([
     signIn,
     accept,
-    bare.addChildren([home]),
+    bare.addChildren([home, organization, ofOrganization]),
     environment.addChildren([begin, overview, jobs, job, functions, oneFunction, nodes, node, triggers, trigger, subscription, settings, setting]),
   ]),
   parseSearch: readSearch,

@@ -1,6 +1,6 @@
 /** Signing in and out, and what the one who is signed in may do where. */
 import { useQuery, type QueryClient } from "@tanstack/react-query";
-import { api, body, send, type Place, type Schemas } from "../api/client";
+import { api, body, send, type Schemas, type Where } from "../api/client";
 import { current, forget, use } from "../api/credential";
 import { Problem } from "../api/problem";
 
@@ -59,8 +59,8 @@ export function useWhoAmI() {
 
 export type Allowed = { allowed: boolean; reason: string };
 
-/** Whether a permission is there in an environment, and why not. While that is not known: not. */
-export function useMay(place: Place, permission: string): Allowed {
+/** Whether a permission is there in an environment, or a project or organization, and why not. While that is not known: not. */
+export function useMay(place: Where, permission: string): Allowed {
   const query = useQuery<WhoAmI, Problem>({
     queryKey: ["whoami", place],
     queryFn: async () => body(await api.GET("/v1/whoami", { params: { query: place } })),

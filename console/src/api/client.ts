@@ -5,7 +5,7 @@ import { current, forget } from "./credential";
 import { away, problemOf, type Problem } from "./problem";
 import type { components, paths } from "./schema";
 
-export { E, environmentPath, type Place } from "./path";
+export { E, environmentPath, type Place, type Where } from "./path";
 
 export type Schemas = components["schemas"];
 

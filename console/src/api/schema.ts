@@ -5,6 +5,22 @@
  */
 
 export interface paths {
+    "/v1/orgs/{org}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch: operations["patch_v1_orgs_org"];
+        trace?: never;
+    };
     "/v1/orgs/{org}/invitations": {
         parameters: {
             query?: never;
@@ -269,6 +285,22 @@ export interface paths {
             cookie?: never;
         };
         get: operations["get_v1_whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -685,6 +717,38 @@ export interface paths {
             cookie?: never;
         };
         get: operations["get_environment_triggers_trigger_firings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_v1_orgs_org_usage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["get_environment_usage"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1485,6 +1549,14 @@ export interface components {
             /** @default  */
             note: string;
         };
+        /** OrganizationChange */
+        OrganizationChange: {
+            name?: string;
+            slug?: string;
+            settings?: {
+                [key: string]: string | number | boolean;
+            };
+        };
         /** OrganizationView */
         OrganizationView: {
             /** Format: uuid */
@@ -1813,6 +1885,25 @@ export interface components {
             /** @default null */
             part_count: number | null;
         };
+        /** UsagePage */
+        UsagePage: {
+            from: string;
+            to: string;
+            group_by: string[];
+            items: components["schemas"]["UsageView"][];
+        };
+        /** UsageView */
+        UsageView: {
+            meter: string;
+            quantity: string;
+            adjustment: string;
+            day?: string;
+            hour?: string;
+            project_id?: string | null;
+            project?: string | null;
+            environment_id?: string | null;
+            environment?: string | null;
+        };
         /** Verification */
         Verification: {
             scheme: components["schemas"]["Scheme"];
@@ -1880,6 +1971,54 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    get_v1_orgs_org: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganizationView"];
+                };
+            };
+        };
+    };
+    patch_v1_orgs_org: {
+        parameters: {
+            query?: never;
+            header?: {
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["OrganizationChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OrganizationView"];
+                };
+            };
+        };
+    };
     get_v1_orgs_org_invitations: {
         parameters: {
             query?: {
@@ -2654,6 +2793,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["WhoAmIView"];
+                };
+            };
+        };
+    };
+    get_v1_orgs_org_audit: {
+        parameters: {
+            query?: {
+                actor?: string;
+                action?: string;
+                target?: string;
+                outcome?: string;
+                request_id?: string;
+                from?: string;
+                to?: string;
+                project?: string;
+                environment?: string;
+                limit?: number;
+                cursor?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
                 };
             };
         };
@@ -3561,6 +3733,62 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FiringPage"];
+                };
+            };
+        };
+    };
+    get_v1_orgs_org_usage: {
+        parameters: {
+            query?: {
+                from?: string;
+                to?: string;
+                group_by?: string;
+                meter?: string[];
+                format?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsagePage"];
+                };
+            };
+        };
+    };
+    get_environment_usage: {
+        parameters: {
+            query?: {
+                from?: string;
+                to?: string;
+                group_by?: string;
+                meter?: string[];
+                format?: string;
+            };
+            header?: never;
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsagePage"];
                 };
             };
         };

@@ -14,15 +14,18 @@ type Props = {
   label: string;
   format: (value: number) => string;
   time?: (second: number) => string;
+  /** Whether its days begin where those of UTC do. */
+  utc?: boolean;
 };
 
 const HEIGHT = 140;
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const SCHEME = matchMedia("(prefers-color-scheme: dark)");
 
+const tzDate = (second: number) => uPlot.tzDate(new Date(second * 1000), "Etc/UTC");
 const clock = (second: number) => CLOCK.format(second * 1000);
 
-export function Chart({ at, lines, label, format, time = clock }: Props) {
+export function Chart({ at, lines, label, format, time = clock, utc = false }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const words = useRef({ format, time });
@@ -32,7 +35,7 @@ export function Chart({ at, lines, label, format, time = clock }: Props) {
   useEffect(() => {
     const element = box.current;
     if (element === null) return;
-    const made = new uPlot(options(element, JSON.parse(shape) as Shape, words.current, setUnder), undefined, element);
+    const made = new uPlot({ ...options(element, JSON.parse(shape) as Shape, words.current, setUnder), ...(utc ? { tzDate } : {}) }, undefined, element);
     plot.current = made;
     const watch = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
     watch.observe(element);
@@ -41,7 +44,7 @@ export function Chart({ at, lines, label, format, time = clock }: Props) {
       made.destroy();
       plot.current = null;
     };
-  }, [shape, isDark]);
+  }, [shape, isDark, utc]);
   useEffect(() => {
     words.current.format = format;
     words.current.time = time;
@@ -71,6 +74,7 @@ type Shape = [name: string, color: string, look: Look][];
 
 function options(element: HTMLElement, shape: Shape, words: Pick<Required<Props>, "format" | "time">, onMove: (index: number | null) => void): uPlot.Options {
   const axis = { stroke: resolve(element, "--soft"), grid: { stroke: resolve(element, "--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+  const hasBars = shape.some(([, , look]) => look === "bars");
   return {
     width: element.clientWidth,
     height: HEIGHT,
@@ -82,9 +86,18 @@ function options(element: HTMLElement, shape: Shape, words: Pick<Required<Props>
       { ...axis, space: 70, size: 26, grid: { show: false }, values: (_, at) => at.map(words.time) },
       { ...axis, space: 34, size: widthOf, values: (_, values) => values.map((value) => (value === null ? "" : words.format(value))) },
     ],
-    scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+    scales: {
+      x: { range: (self, min, max) => (hasBars ? widened(self.data[0], min, max) : [min, max]) },
+      y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
+    },
     series: [{}, ...shape.map(([label, color, look]) => ({ label, ...drawn(resolve(element, color), look) }))],
   };
+}
+
+/** With room for half a bar at both ends. */
+function widened(at: ArrayLike<number>, min: number, max: number): [number, number] {
+  const half = ((at[1] ?? 1) - (at[0] ?? 0)) / 2;
+  return [min - half, max + half];
 }
 
 /** As wide as its longest label. */

@@ -2,7 +2,7 @@
 import { useMutation, useQueryClient, type QueryKey } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../account/session";
-import { api, body, E, onceKey, type Place, type Schemas } from "../api/client";
+import { api, body, E, onceKey, type Place, type Schemas, type Where } from "../api/client";
 import type { Problem } from "../api/problem";
 import { Confirm, SecretOnce } from "../kit/action";
 import { Button, Choice, Dialog, Field, Form } from "../kit/control";
@@ -38,8 +38,7 @@ const DAYS = [
   ["", "never"],
 ] as const;
 
-export function Keys({ place }: { place: Place }) {
-  const { org } = place;
+export function EnvironmentKeys({ place }: { place: Place }) {
   const ofEnvironment: Family = {
     title: `Keys of ${place.environment}`,
     queryKey: ["keys", place],
@@ -51,6 +50,12 @@ export function Keys({ place }: { place: Place }) {
     rotate: async (key) => body(await api.POST(`${E}/keys/{key}/rotate`, { params: { path: { ...place, key } }, body: { overlap_seconds: null } })),
     revoke: (key) => api.DELETE(`${E}/keys/{key}`, { params: { path: { ...place, key } } }),
   };
+  return <Section family={ofEnvironment} place={place} />;
+}
+
+/** `place` is where permissions are asked for. */
+export function OrganizationKeys({ place }: { place: Where }) {
+  const { org } = place;
   const ofOrganization: Family = {
     title: `Keys of the organization ${org}`,
     queryKey: ["keys", org],
@@ -62,15 +67,10 @@ export function Keys({ place }: { place: Place }) {
     rotate: async (key) => body(await api.POST("/v1/orgs/{org}/api-keys/{key}/rotate", { params: { path: { org, key } }, body: { overlap_seconds: null } })),
     revoke: (key) => api.DELETE("/v1/orgs/{org}/api-keys/{key}", { params: { path: { org, key } } }),
   };
-  return (
-    <>
-      <Section family={ofEnvironment} place={place} />
-      <Section family={ofOrganization} place={place} />
-    </>
-  );
+  return <Section family={ofOrganization} place={place} />;
 }
 
-function Section({ family, place }: { family: Family; place: Place }) {
+function Section({ family, place }: { family: Family; place: Where }) {
   const may = useMay(place, family.permission);
   return (
     <Panel title={family.title} actions={<Create family={family} isDisabled={!may.allowed} />}>

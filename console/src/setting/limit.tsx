@@ -29,22 +29,28 @@ export function Limits({ place }: { place: Place }) {
               </Fact>
             </Facts>
           </Panel>
-          <Panel title="Limits">
-            <Sheet label="Limits" heads={["What", "At most", "From"]}>
-              {Object.entries(found.limits as Record<string, number>).map(([name, value]) => (
-                <tr key={name}>
-                  <th scope="row">{name.replaceAll("_", " ")}</th>
-                  <td className="number">{count(value)}</td>
-                  <td>{String((found.limit_sources as Record<string, string>)[name] ?? "")}</td>
-                </tr>
-              ))}
-            </Sheet>
-            <p className="hint">
-              The operator raises them with <code>waypost admin limits</code>.
-            </p>
-          </Panel>
+          <LimitsPanel limits={found.limits as Record<string, number>} sources={found.limit_sources as Record<string, string>} />
         </>
       )}
     </Loaded>
+  );
+}
+
+export function LimitsPanel({ limits, sources }: { limits: Record<string, number>; sources: Record<string, string> }) {
+  return (
+    <Panel title="Limits">
+      <Sheet label="Limits" heads={["What", { number: "At most" }, "From"]}>
+        {Object.entries(limits).map(([name, value]) => (
+          <tr key={name}>
+            <th scope="row">{name.replaceAll("_", " ")}</th>
+            <td className="number">{count(value)}</td>
+            <td>{sources[name] ?? ""}</td>
+          </tr>
+        ))}
+      </Sheet>
+      <p className="hint">
+        The operator raises them with <code>waypost admin limits</code>.
+      </p>
+    </Panel>
   );
 }

@@ -1,14 +1,15 @@
 /** People with a role in the organization, and those who were invited. */
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../account/session";
-import { api, body, onceKey, type Place, type Schemas } from "../api/client";
+import { api, body, onceKey, type Schemas, type Where } from "../api/client";
 import type { Problem } from "../api/problem";
 import { Confirm, SecretOnce } from "../kit/action";
 import { Button, Choice, Dialog, Field, Form } from "../kit/control";
 import { Empty, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
 import { Foreign, Time } from "../kit/text";
+import { projectsQuery } from "../organization/model";
 
 type Member = Schemas["MemberView"];
 type Invitation = Schemas["InvitationView"];
@@ -22,12 +23,13 @@ const ROLES = [
 ] as const;
 const PROJECT_ROLES = ROLES.filter(([role]) => role !== "org_admin");
 
-export function Members({ place }: { place: Place }) {
+/** Of an organization; `place` is where permissions are asked for. */
+export function Members({ place }: { place: Where }) {
   const { org } = place;
   const may = useMay(place, "ManageOrgMemberships");
   return (
     <>
-      <Panel title={`Members of ${org}`} actions={<Invite place={place} isDisabled={!may.allowed} />}>
+      <Panel title={`Members of ${org}`} actions={<Invite org={org} isDisabled={!may.allowed} />}>
         <Pages<Member>
           queryKey={["members", org]}
           read={async (cursor) => body(await api.GET("/v1/orgs/{org}/members", { params: { path: { org }, query: { cursor } } }))}
@@ -96,7 +98,7 @@ function Row({ member, org, isDisabled }: { member: Member; org: string; isDisab
   );
 }
 
-function Invite({ place, isDisabled }: { place: Place; isDisabled: boolean }) {
+function Invite({ org, isDisabled }: { org: string; isDisabled: boolean }) {
   const [isOpen, setOpen] = useState(false);
   return (
     <>
@@ -104,24 +106,25 @@ function Invite({ place, isDisabled }: { place: Place; isDisabled: boolean }) {
         Invite…
       </Button>
       <Dialog title="Invite somebody" isOpen={isOpen} onClose={() => setOpen(false)}>
-        <Steps place={place} close={() => setOpen(false)} />
+        <Steps org={org} close={() => setOpen(false)} />
       </Dialog>
     </>
   );
 }
 
-function Steps({ place, close }: { place: Place; close: () => void }) {
+function Steps({ org, close }: { org: string; close: () => void }) {
   const client = useQueryClient();
   const [once] = useState(onceKey);
   const [email, setEmail] = useState("");
   const [role, setRole] = useState<Role>("operator");
-  const [where, setWhere] = useState<"org" | "project">("org");
+  const [project, setProject] = useState("");
+  const projects = useQuery(projectsQuery(org));
   const make = useMutation<Invitation, Problem>({
     mutationFn: async () => {
-      const given = { email, role, project: where === "project" ? place.project : null, expires_in_seconds: null };
-      return body(await api.POST("/v1/orgs/{org}/invitations", { params: { path: { org: place.org }, header: { "Idempotency-Key": once } }, body: given }));
+      const given = { email, role, project: project || null, expires_in_seconds: null };
+      return body(await api.POST("/v1/orgs/{org}/invitations", { params: { path: { org }, header: { "Idempotency-Key": once } }, body: given }));
     },
-    onSuccess: () => client.invalidateQueries({ queryKey: ["invitations", place.org] }),
+    onSuccess: () => client.invalidateQueries({ queryKey: ["invitations", org] }),
   });
   if (make.data?.link) {
     return (
@@ -135,14 +138,11 @@ function Steps({ place, close }: { place: Place; close: () => void }) {
       <Field label="E-mail address" type="email" value={email} onChange={setEmail} />
       <Choice
         label="Where"
-        value={where}
-        options={[
-          ["org", `the organization ${place.org}`],
-          ["project", `the project ${place.project} only`],
-        ]}
-        onChange={setWhere}
+        value={project}
+        options={[["", `the organization ${org}`], ...(projects.data ?? []).map((one) => [one.slug, `the project ${one.slug} only`] as const)]}
+        onChange={setProject}
       />
-      <Choice label="Role" value={role} options={where === "project" ? PROJECT_ROLES : ROLES} onChange={setRole} />
+      <Choice label="Role" value={role} options={project ? PROJECT_ROLES : ROLES} onChange={setRole} />
     </Form>
   );
 }

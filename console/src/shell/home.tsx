@@ -1,5 +1,6 @@
 /** Every environment in sight: where one begins. */
 import { Link } from "@tanstack/react-router";
+import { useWhoAmI } from "../account/session";
 import { Empty, Loaded } from "../kit/panel";
 import { State } from "../kit/text";
 import { keyOf, projectsOf, useEnvironments } from "./switcher";
@@ -9,6 +10,7 @@ export function Home() {
   return (
     <div className="page narrow">
       <h1>Environments</h1>
+      <Organizations />
       <Loaded query={query}>
         {(found) =>
           found.length === 0 ? (
@@ -41,5 +43,21 @@ export function Home() {
         }
       </Loaded>
     </div>
+  );
+}
+
+/** Those in which one has a role that is not of a single environment. */
+function Organizations() {
+  const whoami = useWhoAmI();
+  const slugs = new Set((whoami.data?.roles ?? []).filter((role) => !role.environment).map((role) => role.organization.slug));
+  if (slugs.size === 0) return null;
+  return (
+    <p className="buttons">
+      {[...slugs].sort().map((org) => (
+        <Link key={org} className="button plain" to="/orgs/$org/$tab" params={{ org, tab: "projects" }}>
+          Organization {org}
+        </Link>
+      ))}
+    </p>
   );
 }
