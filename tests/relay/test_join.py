@@ -13,7 +13,7 @@ import pytest
 from waypost_contracts import cloudevents_pb2
 
 from jobs import wake
-from tests.relay.fake_node import FakeNode, text_event
+from tests.relay.fake_node import METHOD, FakeNode, text_event
 from tests.relay.ground import Environment, RelayProcess, until
 
 
@@ -117,6 +117,44 @@ async def test_a_stream_without_a_good_token_is_unauthenticated(
 ) -> None:
     """Whatever is wrong, the words are the same."""
     assert await refused(relay, token, JOIN) == ("UNAUTHENTICATED", "authentication failed")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        (["Bearer GOOD"], None),
+        (["Bearer GOOD", "Bearer x"], None),
+        (["Bearer x", "Bearer GOOD"], "UNAUTHENTICATED"),
+        (["bearer GOOD"], "UNAUTHENTICATED"),
+        (["Basic GOOD"], "UNAUTHENTICATED"),
+        (["GOOD"], "UNAUTHENTICATED"),
+    ],
+)
+async def test_the_scheme_is_exactly_bearer_and_the_first_value_counts(
+    relay: RelayProcess, environment: Environment, metadata: list[str], code: str | None
+) -> None:
+    """As the contract's §3.1 has it."""
+    token = environment.token(await environment.credential())
+    node = FakeNode(relay.address, None)
+    node.call.cancel()
+    values = tuple(("authorization", value.replace("GOOD", token)) for value in metadata)
+    node.call = node.channel.stream_stream(METHOD)(metadata=values)
+    with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # a refusal may overtake the write
+        await node.send(JOIN)
+    if code is None:
+        assert (await node.read()).type == "CalculationMemberGreetEvent"
+    else:
+        assert (await node.status())[0] == code
+    await node.close()
+
+
+async def test_a_stream_that_never_joins_is_ended(relay: RelayProcess, environment: Environment) -> None:
+    """Within ten seconds: a client that opens streams and says nothing holds nothing."""
+    node = FakeNode(relay.address, environment.token(await environment.credential()))
+    began = time.monotonic()
+    assert await asyncio.wait_for(node.status(), 15) == ("DEADLINE_EXCEEDED", "no join within 10 s")
+    assert time.monotonic() - began > 9
+    await node.close()
 
 
 async def test_a_token_of_another_environment_is_unauthenticated(relay: RelayProcess, environment: Environment) -> None:

@@ -232,6 +232,29 @@ async def test_a_held_lock_is_tried_again_and_no_fault(
     assert await asyncio.to_thread(function.upgrade, url, environments[0])
 
 
+@pytest.mark.usefixtures("newer")
+async def test_a_migration_that_is_cut_off_in_the_middle_is_begun_again(
+    environments: list[UUID], ground: Ground
+) -> None:
+    """Killed while it waits to write its version down, with its changes made: nothing of them stays, and it can run."""
+    mine, url = environments[0], ground.server.url("waypost_provisioner")
+    waiting = (
+        "select pid from pg_stat_activity where usename = 'waypost_provisioner' and wait_event_type = 'Lock' limit 1"
+    )
+    async with ground.admin.acquire() as tenant, tenant.transaction():
+        await tenant.execute(f"lock table {role_name(mine)}.alembic_version in exclusive mode")
+        running = asyncio.create_task(asyncio.to_thread(function.upgrade, url, mine))
+        async with asyncio.timeout(20):
+            while (pid := await ground.admin.fetchval(waiting)) is None:  # noqa: ASYNC110 - a lock tells nobody
+                await asyncio.sleep(0.01)
+        await ground.admin.execute("select pg_terminate_backend($1)", pid)
+        with pytest.raises(Exception, match=r"terminat|closed|unavailable"):
+            await running
+    assert "first_thing" not in await tables(ground, mine)
+    assert await asyncio.to_thread(function.upgrade, url, mine)
+    assert "first_thing" in await tables(ground, mine)
+
+
 async def test_a_newer_environment_is_reported_and_left_alone(
     platform: Platform, environments: list[UUID], ground: Ground
 ) -> None:
