@@ -1,4 +1,4 @@
-"""Minutes that tell what started and how queues moved."""
+"""Minutes and counts by state, audit days of an environment, events that are kept, partitions that give way."""
 
 from pathlib import Path
 
