@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -198,6 +199,15 @@ async def test_a_hint_that_led_nowhere_is_sent_again(database: Database) -> None
         assert job_id not in await rows.take_hints(connection, stale_seconds=30, per_environment=4)
         assert job_id in await rows.take_hints(connection, stale_seconds=15, per_environment=4)
         await connection.execute("delete from control.platform_job where id = $1", job_id)
+
+
+async def test_a_hint_carries_the_id_alone() -> None:
+    """Whatever the job is about is read from the ledger when it runs."""
+    hints, sent, job_id = Hints("valkey://127.0.0.1:1"), [], ids.new_id()
+    hints._broker = SimpleNamespace(enqueue=sent.append)  # type: ignore[assignment]  # what is used of one
+    await hints.send([job_id])
+    (message,) = sent
+    assert (message.args, message.kwargs, message.options) == ((str(job_id),), {}, {})
 
 
 async def test_a_broker_that_is_away_is_no_error() -> None:
