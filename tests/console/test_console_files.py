@@ -4,10 +4,12 @@ import asyncio
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import httpx
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from console import api_types, build
 from gateway.console import Console
@@ -84,6 +86,19 @@ def test_without_a_build_the_page_says_so_and_the_next_build_is_served(tmp_path:
     assert b"make console" in unbuilt.body
     (tmp_path / "index.html").write_text("<!doctype html>one")
     assert console.answer(ask, "index.html").body == b"<!doctype html>one"
+
+
+def test_an_installed_gateway_has_the_console(tmp_path: Path):
+    """The wheel holds every file of the build, and nothing else of that folder; from there it is served."""
+    (wheel,) = WheelBuilder(str(build.CONSOLE.parent)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if name.startswith("gateway/static/")}
+        archive.extractall(tmp_path, names)
+    built = {path for path in build.TARGET.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    assert names == {f"gateway/static/{path.relative_to(build.TARGET)}" for path in built}
+    page = Console(None, tmp_path / "gateway" / "static").answer(Exchange.of("GET", "/", b"", [], ""), "index.html")
+    assert page.status == 200
+    assert page.body == (build.TARGET / "index.html").read_bytes()
 
 
 def test_the_types_are_those_of_todays_api():
