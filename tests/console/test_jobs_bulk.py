@@ -166,3 +166,24 @@ async def _saved(page) -> str:
     assert file.suggested_filename.startswith("jobs-")
     path = Path(await file.path())
     return (await asyncio.to_thread(path.read_bytes)).decode()
+
+
+async def test_what_is_beyond_a_bound_is_said(open_page, place):
+    """10,000 jobs are canceled together, 100,000 exported; that there are more is told, and they stay as they are."""
+    await place.submit("a.one", delay_seconds=3600)
+    page = await open_page(f"{place.page}/jobs")
+    await expect(page.locator(".table-body [role=row]")).to_have_count(1)
+    dialog = page.get_by_role("dialog")
+
+    async def endless(route):
+        items = [{"id": f"j{number}", "function": "a.one", "state": "queued"} for number in range(15_000)]
+        await route.fulfill(json={"items": items, "next_cursor": "more"})
+
+    await page.route("**/jobs?*limit=200*", endless)
+    await page.get_by_role("button", name="Cancel these…").click()
+    await expect(dialog).to_contain_text("10,000 jobs that have not ended match these filters; more are older")
+    await dialog.get_by_role("button", name="Back").click()
+    await page.get_by_role("button", name="Export…").click()
+    await dialog.get_by_role("button", name="Read them").click()
+    await expect(dialog.get_by_role("status")).to_contain_text("There are more: these are the newest. 100,000 jobs")
+    assert len((await _saved(page)).splitlines()) == 100_001

@@ -4,6 +4,7 @@ import { useMay } from "../account/session";
 import { api, body, E, environmentPath, raw, type Place, type Schemas } from "../api/client";
 import type { Problem } from "../api/problem";
 import { artifactsIn } from "../json/reference";
+import { shown } from "../json/tree";
 import { Button, Refusal } from "../kit/control";
 import { Failed, Panel } from "../kit/panel";
 import { saveFrom } from "../kit/save";
@@ -98,5 +99,5 @@ async function download(place: Place, artifact: Artifact): Promise<void> {
     location.assign(url); // an attachment: this page stays
     return;
   }
-  await saveFrom(path, artifact.name.split("/").at(-1) || `artifact-${artifact.id}`);
+  await saveFrom(path, shown(artifact.name.split("/").at(-1) ?? "") || `artifact-${artifact.id}`); // no name that reads backwards
 }

@@ -4,7 +4,7 @@ import { useMay } from "../account/session";
 import { each, persistently } from "../api/again";
 import { raw, type Place } from "../api/client";
 import { Problem } from "../api/problem";
-import { itemsAt } from "../json/tree";
+import { itemsOf } from "../json/tree";
 import { Button, Check, Choice, Form, Refusal } from "../kit/control";
 import { Progress, usePass } from "../kit/pass";
 import { SaveLink } from "../kit/save";
@@ -98,7 +98,7 @@ async function gather(place: Place, filters: Filters, now: number, { format, bod
   let rows = 0;
   let file = new Blob([headOf(format, bodies)], { type });
   for await (const page of pagesOf(place, filters, now, signal)) {
-    for (const jobs of piecesOf(itemsAt(page, ["items"]), bodies ? AT_ONCE * 4 : Infinity)) {
+    for (const jobs of piecesOf(itemsOf(page, "items"), bodies ? AT_ONCE * 4 : Infinity)) {
       if (rows >= most || file.size >= MOST_BYTES) return tell({ rows, size: file.size, cut: true, file });
       const some = jobs.slice(0, most - rows);
       const whole = bodies ? await wholeOf(place, some, signal) : some;

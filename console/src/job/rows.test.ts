@@ -16,7 +16,7 @@ describe("jobs as rows", () => {
     expect(bare).toMatch(/^j,a\.b,/);
     expect(bare).toContain(`"[""gpu""]","{""a"":""=b""}"`);
     expect(bare).not.toContain("12.50");
-    expect(rowOf("csv", job, true)).toContain(`"{""n"": 12.50}",,c,'-m\r\n`);
+    expect(rowOf("csv", job, true)).toContain(`"{""n"": 12.50}",null,c,'-m\r\n`);
   });
 
   it("are one line of JSON each", () => {

@@ -1,41 +1,35 @@
-/** Jobs as rows of a file. Every value is as the API wrote it: no number passes through JavaScript's. */
+/** Jobs as rows of a file. What is JSON of others is as it is written: none of its numbers passes through JavaScript's. */
 import { textAt } from "../json/tree";
 
 export type Format = "csv" | "jsonl";
 
-/** Where a cell comes from, and under which heading. */
-const CELLS: readonly (readonly [string, readonly string[]])[] = [
-  ...["id", "function", "state", "created_at", "run_at", "started_at", "finished_at", "attempt", "priority", "tags", "labels"].map((name) => [name, [name]] as const),
-  ...["submitted_by", "trigger_id", "replay_of", "replayed_by", "trace_id"].map((name) => [name, [name]] as const),
-];
-const BODIES: typeof CELLS = [
-  ["payload", ["payload"]],
-  ["result", ["result"]],
-  ["error_code", ["error", "code"]],
-  ["error_message", ["error", "message"]],
-];
+const CELLS = [
+  "id", "function", "state", "created_at", "run_at", "started_at", "finished_at", "attempt", "priority", "tags", "labels",
+  "submitted_by", "trigger_id", "replay_of", "replayed_by", "trace_id",
+] as const;
+/** Payload and result as JSON: the text `"12"` is not the number 12. */
+const BODIES = ["payload", "result"];
+const ERROR = ["code", "message"];
 const NUMBER = /^-?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 
 /** What a file of this format begins with. */
 export function headOf(format: Format, bodies: boolean): string {
-  return format === "csv" ? line(columns(bodies).map(([name]) => name)) : "";
+  if (format === "jsonl") return "";
+  return line([...CELLS, ...(bodies ? [...BODIES, ...ERROR.map((name) => `error_${name}`)] : [])]);
 }
 
 /** One job, given as JSON text, as a line. */
 export function rowOf(format: Format, job: string, bodies: boolean): string {
   if (format === "jsonl") return `${job.replaceAll(/[\r\n]+/g, " ")}\n`; // between tokens: a string has no bare ones
-  const found = textAt(job, columns(bodies).map(([, path]) => [...path]));
-  return line(found.map(valueOf));
+  const known = JSON.parse(job) as Record<string, unknown> & { error?: Record<string, unknown> | null };
+  const cells = CELLS.map((name) => plain(known[name])); // small whole numbers, texts, and lists and objects of texts
+  if (!bodies) return line(cells);
+  const exact = textAt(job, BODIES.map((name) => [name]));
+  return line([...cells, ...exact.map((text) => text ?? ""), ...ERROR.map((name) => plain(known.error?.[name]))]);
 }
 
-function columns(bodies: boolean): typeof CELLS {
-  return bodies ? [...CELLS, ...BODIES] : CELLS;
-}
-
-/** Text without its quotes, nothing for null, all else as JSON. */
-function valueOf(json: string | undefined): string {
-  if (json === undefined || json === "null") return "";
-  return json.startsWith('"') ? (JSON.parse(json) as string) : json;
+function plain(value: unknown): string {
+  return value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function line(values: readonly string[]): string {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { faultOf, indented, shown, textAt, treeOf } from "./tree";
+import { faultOf, indented, itemsOf, shown, textAt, treeOf } from "./tree";
 
 describe("JSON as it is written", () => {
   it("keeps every digit, exponent and trailing zero", () => {
@@ -16,6 +16,13 @@ describe("JSON as it is written", () => {
   it("cuts out what lies at a path, as it is written", () => {
     const text = '{"id":"x","payload":{"n": 12.50},"error":{"details":{"a":1.0}},"result":null}';
     expect(textAt(text, [["payload"], ["error", "details"], ["result"], ["nothing"]])).toEqual(['{"n": 12.50}', '{"a":1.0}', "null", undefined]);
+  });
+
+  it("cuts out the items of a page, each as it is written", () => {
+    expect(itemsOf('{"next":"n","items":[{"a":[1.0,{"items":[2]}]}, [3] ,4E1,"x]",null],"more":{"items":[5]},"other":[6]}', "items")).toEqual([
+      '{"a":[1.0,{"items":[2]}]}', "[3]", "4E1", '"x]"', "null",
+    ]);
+    expect([itemsOf('{"items":[]}', "items"), itemsOf('{"items":null,"a":[1]}', "items")]).toEqual([[], []]);
   });
 
   it("indents without touching a number", () => {

@@ -2,7 +2,7 @@
  * JSON as it is written. A payload is never turned into JavaScript's values: its numbers would lose digits, its keys
  * their order, and `__proto__` its meaning. Here it stays text with a tree of positions over it.
  */
-import { findNodeAtLocation, format, applyEdits, parseTree, printParseErrorCode, type Node, type ParseError } from "jsonc-parser";
+import { findNodeAtLocation, format, applyEdits, parseTree, printParseErrorCode, visit, type Node, type ParseError } from "jsonc-parser";
 
 export type Tree =
   | { kind: "object"; members: { key: string; value: Tree }[] }
@@ -62,11 +62,31 @@ export function textAt(text: string, paths: readonly string[][]): (string | unde
   });
 }
 
-/** The texts of the items of the array at a path, as they are written; none where there is no array. */
-export function itemsAt(text: string, path: string[]): string[] {
-  const root = parseTree(text, [], STRICT);
-  const node = root && findNodeAtLocation(root, path);
-  return node?.type === "array" ? (node.children ?? []).map((item) => text.slice(item.offset, item.offset + item.length)) : [];
+/** The texts of the items of the array that is the member `name` of an object, as they are written; none where there is none. */
+export function itemsOf(text: string, name: string): string[] {
+  const items: string[] = [];
+  let [depth, begin, inside, key] = [0, 0, false, ""];
+  const opens = (offset: number) => {
+    if (inside && depth === 2) begin = offset;
+    depth += 1;
+  };
+  const closes = (offset: number, length: number) => {
+    depth -= 1;
+    if (inside && depth === 2) items.push(text.slice(begin, offset + length));
+    if (depth === 1) inside = false;
+  };
+  visit(text, {
+    onObjectProperty: (property) => void (depth === 1 && (key = property)),
+    onObjectBegin: opens,
+    onArrayBegin: (offset) => {
+      if (depth === 1 && key === name) inside = true;
+      opens(offset);
+    },
+    onObjectEnd: closes,
+    onArrayEnd: closes,
+    onLiteralValue: (_, offset, length) => void (inside && depth === 2 && items.push(text.slice(offset, offset + length))),
+  });
+  return items;
 }
 
 /** What is wrong with a text that should be JSON, or null. */
