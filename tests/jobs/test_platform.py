@@ -7,8 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from dramatiq import Message
+from dramatiq.brokers.redis import MAINTENANCE_SCALE
 
-from jobs.platform import HINTS_PER_ENVIRONMENT, Hints, PlatformRunner, describe
+from jobs.platform import ACTOR, HINTS_PER_ENVIRONMENT, Hints, PlatformRunner, describe, make_broker
 from storage.postgres.database import Database
 from storage.postgres.ledger.session import close_session, open_session, renew_session
 from storage.postgres.platform import job as rows
@@ -208,6 +210,17 @@ async def test_a_hint_carries_the_id_alone() -> None:
     await hints.send([job_id])
     (message,) = sent
     assert (message.args, message.kwargs, message.options) == ((str(job_id),), {}, {})
+
+
+async def test_what_dead_workers_had_fetched_is_looked_for_without_an_error(platform: Any) -> None:
+    """Dramatiq does that now and then while it fetches; refused, its consumer would rest for seconds each time."""
+    queue, url = f"test{ids.new_id().hex}", platform.valkey_url("worker")
+    dead, living = make_broker(url), make_broker(url)
+    dead.enqueue(Message(queue, ACTOR, ("first",), {}, {}))
+    assert len(dead.do_fetch(queue, 1)) == 1
+    living.heartbeat_timeout, living.maintenance_chance = -1, MAINTENANCE_SCALE  # whoever was seen before is dead
+    assert len(living.do_fetch(queue, 1)) == 1
+    living.do_purge(queue)
 
 
 async def test_a_broker_that_is_away_is_no_error() -> None:

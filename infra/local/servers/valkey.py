@@ -22,7 +22,8 @@ _COMMON = "resetchannels &wp:* ~wp:* +@all -@admin -@dangerous +info"
 _RULES = {
     "gateway": f"{_COMMON} ~dramatiq:*",
     "relay": f"{_COMMON} -@scripting",
-    "worker": f"{_COMMON} ~dramatiq:* &*",  # redis-py's health check subscribes to a channel of its own
+    # redis-py's health check subscribes to a channel of its own; Dramatiq looks for what dead workers had by KEYS.
+    "worker": f"{_COMMON} ~dramatiq:* &* +keys",
 }
 USERS = tuple(_RULES)
 
