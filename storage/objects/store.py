@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 REGION = "us-east-1"  # S3 wants one; ours has one place
+REQUEST_SECONDS = 30.0  # for a request with its whole answer
 _STORES = 256
 _BUCKET = re.compile("wp-[0-9a-f]{32}")
 
@@ -116,7 +117,11 @@ def open_store(endpoint: str, environment_id: UUID, credentials: S3Credentials) 
         access_key_id=credentials.access_key,
         secret_access_key=credentials.secret_key,
         virtual_hosted_style_request=False,
-        client_options={"allow_http": endpoint.startswith("http://"), "timeout": "30s", "connect_timeout": "3s"},
+        client_options={
+            "allow_http": endpoint.startswith("http://"),
+            "timeout": timedelta(seconds=REQUEST_SECONDS),
+            "connect_timeout": "3s",
+        },
         retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=10)},
     )
 
