@@ -34,7 +34,7 @@ async def test_figures_are_live_and_what_needs_attention_leads_to_it(open_page, 
         await place.submit("nobody.has", {})
         await place.client.post(f"{place.environment.path}/functions/well.done/pause", json={"note": "for now"})
         await expect(page.locator(".figure").filter(has_text="Nodes")).to_contain_text("at 1 relay")
-        await expect(page.locator(".figure").filter(has_text="Ended in the last hour")).to_contain_text("2")
+        await expect(page.locator(".figure").filter(has_text="Ended, last hour")).to_contain_text("2")
         await expect(page.locator(".figure").filter(has_text="Of these failed")).to_contain_text("50.0 %")
         await expect(page.get_by_role("img", name="3 submitted, 1 completed, 1 failed, 0 canceled")).to_be_visible()
         await expect(page.get_by_role("img", name="1 wait and 0 run")).to_be_visible()

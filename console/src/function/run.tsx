@@ -12,6 +12,7 @@ import { begin, compose, faultsOf, fill, Unshown, type Draft } from "./draft";
 import { exampleOf } from "./example";
 import { Parts, FieldOf } from "./field";
 import { shapeOf, type Shape } from "./shape";
+import { selectorsOf } from "./selector";
 
 type Props = { name: string; place: Place; close: () => void };
 type Mode = "form" | "json";
@@ -145,12 +146,4 @@ function useSubmission(name: string, place: Place, close: () => void) {
       await navigate({ to: "/e/$org/$project/$environment/jobs/$job", params: { ...place, job: made.id } });
     },
   });
-}
-
-/** Selectors with commas between, but for those inside of parentheses. */
-export function selectorsOf(text: string): string[] {
-  return text
-    .split(/,(?![^(]*\))/)
-    .map((selector) => selector.trim())
-    .filter((selector) => selector !== "");
 }

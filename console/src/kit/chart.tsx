@@ -50,17 +50,17 @@ export function Chart({ at, lines, label, format, time = clock, utc = false }: P
     words.current.time = time;
     plot.current?.setData([at, ...lines.map((line) => line.values)]);
   });
-  const shown = under !== null && under < at.length ? under : at.length - 1;
+  const shown = under !== null && under < at.length ? under : null;
   return (
     <>
       <div ref={box} className="chart" role="img" aria-label={label} style={{ height: HEIGHT }} />
       <p className="legend hint" aria-hidden="true">
         {lines.map((line) => (
           <span key={line.name} className={line.look ?? "line"} style={{ "--mark": `var(${line.color})` } as CSSProperties}>
-            {line.name} <b>{valueOf(line.values[shown], format)}</b>
+            {line.name} <b>{valueOf(shown === null ? line.values.findLast((value) => value !== null) : line.values[shown], format)}</b>
           </span>
         ))}
-        <span className="moment">{under !== null && at[shown] !== undefined && time(at[shown])}</span>
+        <span className="moment">{shown !== null && time(at[shown] ?? 0)}</span>
       </p>
     </>
   );

@@ -58,7 +58,7 @@ function Figures({ queue, place }: { queue: Queue; place: Place }) {
       <Figure name="Running" value={count(queue.states.running)}>
         of {plural(connected.reduce((sum, node) => sum + node.max_in_flight, 0), "slot")}
       </Figure>
-      <Figure name="Ended in the last hour" value={sums ? count(ended) : "…"}>
+      <Figure name="Ended, last hour" value={sums ? count(ended) : "…"}>
         {series.data && `${rate(rateOf(series.data, series.dataUpdatedAt))} now`}
       </Figure>
       <Figure name="Of these failed" value={sums ? count(sums.failed) : "…"}>

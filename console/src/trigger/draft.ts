@@ -1,6 +1,7 @@
 /** A trigger as a form holds it: every field text, and what of it is sent. Refuses to judge: the API says what is wrong. */
 import type { Fault } from "../api/problem";
 import type { Schemas } from "../api/client";
+import { selectorsOf } from "../function/selector";
 import type { Trigger } from "./model";
 
 export type Draft = {
@@ -119,7 +120,7 @@ export function namesDeliveries({ scheme }: Draft): boolean {
 /** Name and job. The job's JSON must be an object; `faultOf` said so before. */
 export function commonOf(draft: Draft): Json {
   const rest = JSON.parse(draft.job.trim() || "{}") as Json;
-  return { name: draft.name, job: { ...rest, function: draft.function.trim(), tags: draft.tags.split(/,(?![^(]*\))/).map((tag) => tag.trim()).filter(Boolean) } };
+  return { name: draft.name, job: { ...rest, function: draft.function.trim(), tags: selectorsOf(draft.tags) } };
 }
 
 /** Whether enough is there to ask what it would do. */
