@@ -2,6 +2,7 @@
 """What a person sees: the command on a pseudo-terminal, tables instead of JSON, prompts that hide what is typed."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -174,3 +175,24 @@ def test_lists_of_jobs_are_tables_and_one_job_is_its_fields(terminal):
     none = terminal("jobs", "list", "--function", "nobody.asked")
     assert (none.end(), none.text.strip()) == (0, "none")
     assert terminal("jobs", "cancel", fields["id"]).end() == 0
+
+
+def test_each_attempt_of_a_job_is_one_line(terminal, fake_http_in_thread):
+    """How it ended, where, how long it took and what was wrong; no JSON."""
+    begun, ended = "2026-11-21T20:00:00Z", "2026-11-21T20:00:01.250Z"
+    attempts = [
+        {"number": 2, "outcome": "completed", "node_name": "b", "started_at": begun, "finished_at": ended},
+        {"number": 1, "outcome": "failed", "node_name": "a", "error": {"code": "boom", "message": "It broke."}},
+    ]
+    job = {"id": "j1", "state": "completed", "function": "echo"}
+    fake_http_in_thread.answer = lambda _method, path, *_: (
+        200, {}, json.dumps({"items": attempts, "next_cursor": None} if "/attempts" in path else job).encode()
+    )  # fmt: skip
+    shown = terminal("jobs", "wait", "j1", WAYPOST_URL=fake_http_in_thread.url)
+    assert shown.end() == 0
+    words = [" ".join(row) for row in rows(shown)]
+    assert [line for line in words if " on " in line] == [
+        "attempts 2 completed on b 1.250 s",
+        "1 failed on a boom: It broke.",
+    ]
+    assert "{" not in shown.text

@@ -15,7 +15,7 @@ from waypost_sdk.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
     from waypost_sdk.http.client import Client
-    from waypost_sdk.model import Job, LogLine, WaitingNodes
+    from waypost_sdk.model import Attempt, Job, LogLine, WaitingNodes
 
 app = typer.Typer(help="Submit jobs and see what became of them.", no_args_is_help=True)
 app.command()(replay.replay)
@@ -77,7 +77,7 @@ def submit(
         if wait:
             with output.waiting(f"waiting for {job.id}"):
                 job = client.jobs.wait(job.id, timeout)
-    output.show_one(job, as_json=as_json)
+    _show([job], as_json=as_json)
     if wait:
         _exit_by_state([job])
 
@@ -86,7 +86,7 @@ def submit(
 def get(context: typer.Context, job_id: _JobId, as_json: output.Json = False) -> None:
     """Show one job."""
     with connect(context) as client:
-        output.show_one(client.jobs.get(job_id), as_json=as_json)
+        _show([client.jobs.get(job_id)], as_json=as_json)
 
 
 @app.command("list")
@@ -258,9 +258,23 @@ def _canceled(client: "Client", job_ids: list[str]) -> dict[str, int]:
 def _show(jobs: "list[Job]", *, as_json: bool) -> None:
     """One job as one object, several as a list."""
     if len(jobs) == 1:
-        output.show_one(jobs[0], as_json=as_json)
+        attempts = "\n".join(map(_attempt, jobs[0].attempts or ()))
+        output.show_one(jobs[0], as_json=as_json, instead={"attempts": attempts})
     else:
         output.show_list(jobs, _COLUMNS, as_json=as_json)
+
+
+def _attempt(attempt: "Attempt") -> str:
+    """In one line: how it ended, where, in how long, and why not better."""
+    words = [
+        f"{attempt.number}  {attempt.outcome or 'running'}",
+        f"on {attempt.node_name or attempt.node or 'no node'}",
+    ]
+    if attempt.started_at and attempt.finished_at:
+        words.append(f"{(attempt.finished_at - attempt.started_at).total_seconds():.3f} s")
+    if attempt.error:
+        words.append(f"{attempt.error.code}: {attempt.error.message}")
+    return "  ".join(words)
 
 
 def _counts(nodes: "WaitingNodes | None") -> str:
