@@ -27,7 +27,9 @@ async def test_jobs_that_have_not_ended_are_counted_and_then_canceled(open_page,
     await axe(page)
     await dialog.get_by_role("button", name="Cancel 60 jobs").click()
     await expect(dialog.get_by_role("status")).to_have_text("60 of 60 canceled.")
-    await dialog.get_by_role("button", name="Close").click()
+    await expect(dialog.get_by_role("button", name="Close")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(dialog).to_have_count(0)
     await expect(page.locator(".table-body [role=row]").filter(has_text="queued")).to_have_count(0)
     left = (await place.client.get(f"{place.environment.path}/jobs?state=queued")).json()["items"]
     assert [job["function"] for job in left] == ["a.two"]
@@ -160,8 +162,9 @@ async def _exported(page, kind, *, bodies=False, axe=None) -> str:
 
 
 async def _saved(page) -> str:
+    await expect(page.get_by_role("link", name="Save the file")).to_be_focused()
     async with page.expect_download() as download:
-        await page.get_by_role("link", name="Save the file").click()
+        await page.keyboard.press("Enter")
     file = await download.value
     assert file.suggested_filename.startswith("jobs-")
     path = Path(await file.path())

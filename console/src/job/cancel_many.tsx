@@ -98,7 +98,9 @@ function Cancel({ place, ids, close, hold }: { place: Place; ids: string[] } & S
       <p role="status">{cancel.state === "stopped" ? `Stopped: ${words}.` : `${words}.`}</p>
       {cancel.problem && <Refusal problem={cancel.problem} />}
       <div className="buttons end">
-        <Button onPress={close}>Close</Button>
+        <Button autoFocus onPress={close}>
+          Close
+        </Button>
       </div>
     </>
   );

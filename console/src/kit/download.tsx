@@ -1,18 +1,13 @@
 /** An answer of the API as a file: asked for with this tab's credential, which an address would not carry. */
 import { useMutation } from "@tanstack/react-query";
-import { refusal, send } from "../api/client";
 import type { Problem } from "../api/problem";
 import { Button } from "./control";
-import { save } from "./save";
+import { saveFrom } from "./save";
 
 /** `name` of the file, without anything that somebody else wrote. */
 export function Download({ label, path, name }: { label: string; path: string; name: string }) {
   const read = useMutation<void, Problem>({
-    mutationFn: async () => {
-      const response = await send(new Request(new URL(path, location.origin)));
-      if (!response.ok) throw await refusal(response);
-      save(await response.blob(), name);
-    },
+    mutationFn: () => saveFrom(path, name),
   });
   return (
     <>

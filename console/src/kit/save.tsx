@@ -1,9 +1,9 @@
 /** Files that were made or read here, for the person's own disk. */
-import { useEffect, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import { refusal, send } from "../api/client";
 import { bytes } from "./text";
 
-/** A link that saves it; the file is let go of with the link. */
+/** A link that saves it, ready for Enter; the file is let go of with the link. */
 export function SaveLink({ file, name }: { file: Blob; name: string }) {
   const [href, setHref] = useState<string>();
   useEffect(() => {
@@ -11,15 +11,17 @@ export function SaveLink({ file, name }: { file: Blob; name: string }) {
     setHref(made);
     return () => URL.revokeObjectURL(made);
   }, [file]);
+  const link = useRef<HTMLAnchorElement>(null);
+  useEffect(() => link.current?.focus(), [href]);
   return (
-    <a className="button primary" href={href} download={name}>
+    <a ref={link} className="button primary" href={href} download={name}>
       Save the file ({bytes(file.size)})
     </a>
   );
 }
 
 /** As if such a link had been followed. */
-export function save(file: Blob, name: string): void {
+function save(file: Blob, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = name;
