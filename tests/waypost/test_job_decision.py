@@ -264,6 +264,9 @@ def test_the_reason_says_what_a_person_needs() -> None:
     assert "customer-42" in why(Place.HOLD).detail
     assert "suspended" in why(status="suspended").detail
     assert why().since == SINCE
+    alone = why(Place.READY, node({}, function="other"))
+    assert alone.detail == "No connected node has the function count (connected: 1)."
+    assert "(matching: 1)" in why(Place.READY, node({}, in_flight=1)).detail
 
 
 def test_the_selector_that_excludes_the_most_nodes_is_named() -> None:

@@ -223,14 +223,14 @@ def _node_reason(
             return Reason.FUNCTION_NOT_SERVED, f"The only nodes with {function} ({leaving}) are draining."
         return (
             Reason.FUNCTION_NOT_SERVED,
-            f"None of the {counts.connected} connected nodes has the function {function}.",
+            f"No connected node has the function {function} (connected: {counts.connected}).",
         )
     if not counts.matching:
         selector, excluded = most_excluding(selectors, [node.tags for node in serving]) or ("", 0)
         detail = f"The selector {selector!r} excludes {excluded} of the {counts.serving} nodes that serve {function}."
         return Reason.NO_NODE_MATCHES, detail
     if not counts.free:
-        return Reason.NODES_BUSY, f"All {counts.matching} nodes that match are at their limit of jobs."
+        return Reason.NODES_BUSY, f"Every node that matches is at its limit of jobs (matching: {counts.matching})."
     return (
         Reason.DISPATCHING,
         f"A node is free ({counts.free} of {counts.matching} that match); a relay is about to claim it.",
