@@ -91,7 +91,7 @@ async def thumbnail(job, payload: Picture) -> Any:
 async def test_a_function_is_run_with_a_form_of_its_schema(open_page, place, axe):
     """Field by field, with what is wrong told at the field; numbers digit by digit; turned to JSON and back."""
     async with place.node({"image.thumbnail": thumbnail}):
-        page = await open_page(f"{place.page}/functions/image.thumbnail")
+        page = await open_page(f"{place.page}/functions/image.thumbnail", color_scheme="dark")
         await page.get_by_role("button", name="Run it now…").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("where the picture is")

@@ -38,6 +38,22 @@ async def test_a_job_leads_to_its_trigger_and_the_table_to_the_jobs_of_one(open_
     await expect(rows).to_have_count(1)
 
 
+async def test_a_webhooks_job_shows_the_request_that_made_it(open_page, place, axe):
+    """When it was received and with which headers, credentials masked; for a viewer, too."""
+    hook = {"kind": "webhook", "name": "pushes", "verify": {"scheme": "bearer"}, "job": {"function": "a.one"}}
+    made = (await place.client.post(f"{place.environment.path}/triggers", json=hook)).json()
+    headers = {"authorization": f"Bearer {made['secret']}", "x-github-event": "push"}
+    job = (await place.client.post(f"/hooks/{made['id']}", json={"n": 1}, headers=headers)).json()["job_id"]
+    await place.submit("a.one")
+    page = await open_page(f"{place.page}/jobs/{job}", key=await place.viewer_key(), color_scheme="dark")
+    details = page.get_by_role("region", name="Details")
+    await expect(details).to_contain_text("received ")
+    await details.get_by_text("Request headers").click()
+    await expect(details.get_by_role("group", name="Request headers")).to_contain_text('x-github-event: "push"')
+    assert made["secret"] not in await page.content()
+    await axe(page)
+
+
 async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, place, axe):
     """Its own artifacts, those that payload and result refer to, and one that is gone; each with size and type."""
     files = {"file": ("notes.txt", b"what was asked")}
@@ -51,7 +67,7 @@ async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, place,
         payload = {"of": [{"$artifact": source}, {"$artifact": NOWHERE}]}
         job = await place.submit("report.render", payload)
         await place.ended(job)
-    page = await open_page(f"{place.page}/jobs/{job}", viewport=PHONE)
+    page = await open_page(f"{place.page}/jobs/{job}", viewport=PHONE, color_scheme="dark")
     artifacts = page.get_by_role("region", name="Artifacts")
     await expect(artifacts.get_by_role("listitem").filter(has_text="report.pdf")).to_contain_text(
         "13 bytes; uploaded by this job, named in the result"

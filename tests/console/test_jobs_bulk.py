@@ -38,7 +38,7 @@ async def test_jobs_that_have_not_ended_are_counted_and_then_canceled(open_page,
 async def test_canceling_many_can_be_stopped_and_tells_a_refusal(open_page, place, axe):
     """Stopped: what was done is said, the rest goes on. Refused: in the API's words, and it is not tried for ever."""
     await place.submit_many("a.one", 40, delay_seconds=3600)
-    page = await open_page(f"{place.page}/jobs?state=queued")
+    page = await open_page(f"{place.page}/jobs?state=queued", color_scheme="dark")
     dialog = page.get_by_role("dialog")
     asked, stopped = [], asyncio.Event()
 

@@ -11,6 +11,8 @@ import type { Job } from "./model";
 
 const MOST = 200;
 const SLACK_MS = 5_000; // a firing is noted about when its job is
+const YOUNG_MS = 10_000;
+const LOOK_AGAIN_MS = 2_000;
 
 /** The newest triggers of an environment. */
 export const triggersQuery = (place: Place) =>
@@ -28,6 +30,8 @@ const firingQuery = (place: Place, trigger: string, job: Job) =>
       const page = body(await api.GET(`${E}/triggers/{trigger}/firings`, { params: { path: { ...place, trigger }, query } }));
       return page.items.find((firing) => firing.job_id === job.id) ?? null;
     },
+    // Firings are written in batches, a moment after their jobs.
+    refetchInterval: () => (Date.now() - Date.parse(job.created_at) < YOUNG_MS ? LOOK_AGAIN_MS : false),
     staleTime: Infinity,
   });
 
