@@ -25,6 +25,13 @@ class _LogForm(StrEnum):
     JSON = "json"
 
 
+class _LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the application; called through the entry point `waypost.commands`."""
     app.command("up")(up)
@@ -44,7 +51,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready; it runs on.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout when it is ready.")] = False,
     log_format: Annotated[_LogForm, typer.Option(help="Form of the log lines on stderr.")] = _LogForm.CONSOLE,
-    log_level: Annotated[str, typer.Option(help="Least level that is logged: debug, info, warning, error.")] = "info",
+    log_level: Annotated[_LogLevel, typer.Option(help="Least level that is logged.")] = _LogLevel.INFO,
 ) -> None:
     """Start the platform on this machine: servers, gateway, relays, worker."""
     from infra.local import option
@@ -58,7 +65,7 @@ def up(
         gateways=gateways,
         workers=workers,
         json_lines=log_format is _LogForm.JSON,
-        log_level=log_level,
+        log_level=log_level.value,
     )
     is_new = not Path(options.data_dir, "secrets", "admin-key").exists()
 

@@ -209,7 +209,8 @@ class Supervised:
     def _failed_start(self) -> LocalError:
         lines = self._journal.last_lines(self.program.name, 1)
         reason = f": {lines[0][:_MAX_REASON]}" if lines else ""
-        return LocalError(f"{self.program.name} did not start ({self.last_exit}){reason}", ExitCode.SERVER)
+        code = ExitCode.USAGE if self.last_exit == f"exit code {ExitCode.USAGE}" else ExitCode.SERVER  # a wrong setting
+        return LocalError(f"{self.program.name} did not start ({self.last_exit}){reason}", code)
 
     def _kill(self, pid: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

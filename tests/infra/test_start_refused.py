@@ -70,6 +70,15 @@ def test_a_port_in_use_is_code_8_and_names_its_option(tmp_path: Path, option: st
     assert not (tmp_path / "data" / "postgres").exists()
 
 
+def test_a_wrong_setting_is_code_2_and_named_with_its_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whichever process it is; what had started is stopped again."""
+    monkeypatch.setenv("WAYPOST_RESULTS_DAYS", "-3")
+    code, sentence = refused(tmp_path / "data")
+    assert (code, "WAYPOST_RESULTS_DAYS is '-3': must be a whole number from 1 to 3650" in sentence) == (2, True), (
+        sentence
+    )
+
+
 def test_a_second_up_on_the_same_folder_is_code_8(platform: Platform) -> None:
     """It names the first one and how to stop it; that one goes on as it was."""
     supervisor, *others = platform.processes
