@@ -97,7 +97,7 @@ class Services:
         self.hooks = Hooks(database, self.environment_keys, self.default_limits)
         self.firings = Firings(database)
         self.evaluator = Evaluator()
-        self.series: Cache[tuple[UUID, int, str | None], list[Minute]] = Cache(SERIES_SECONDS, size=1_000)
+        self.series: Cache[tuple[UUID, int, str | None], list[Minute]] = Cache(SERIES_SECONDS, size=200)
         self.client_failures = RateLimit(*CLIENT_FAILURES)
         self.address_failures = RateLimit(*ADDRESS_FAILURES)
         self.in_progress = 0  # requests

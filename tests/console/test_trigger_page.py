@@ -138,6 +138,59 @@ async def test_the_sender_that_is_shown_signs_as_the_webhook_asks(open_page, com
     await expect(page.get_by_role("group", name="Payload")).to_contain_text(BIG)
 
 
+SCHEMES = (
+    {"scheme": "github"},
+    {"scheme": "stripe"},
+    {"scheme": "slack"},
+    {"scheme": "hmac", "header": "X-Sig", "algorithm": "sha512", "encoding": "base64", "prefix": "v1="},
+    {"scheme": "hmac", "header": "X-Sig", "delivery_header": "X-Delivery"},
+    {"scheme": "bearer"},
+)
+
+
+async def test_the_sender_of_every_scheme_is_taken(open_page, common):
+    """With the secret in its place, at any time after the trigger was made."""
+    secret = "it is long enough to be one"
+    page = await open_page(f"{common.page}/triggers")
+    for verify in SCHEMES:
+        given = {"kind": "webhook", "name": "x", "job": {"function": "a.b"}, "verify": verify, "secret": secret}
+        made = await common.client.post(f"{common.environment.path}/triggers", json=given)
+        assert made.status_code == 201, made.text
+        await page.goto(page.url.partition("/triggers")[0] + f"/triggers/{made.json()['id']}")
+        await page.get_by_role("button", name="Sender…").click()
+        sender = (await page.get_by_label("Sender", exact=True).inner_text()).replace("PUT THE SECRET HERE", secret)
+        shell = await asyncio.create_subprocess_exec("bash", "-c", sender, stdout=asyncio.subprocess.PIPE)
+        said, _ = await shell.communicate()
+        assert b"job_id" in said, (verify, said)
+
+
+async def test_secrets_are_made_anew(open_page, common, axe):
+    """Shown once, of a webhook and of a subscription; what a sender made is given and shown to nobody."""
+    path = common.environment.path
+    webhook = {"kind": "webhook", "name": "x", "job": {"function": "a.b"}}
+    stripe = webhook | {"verify": {"scheme": "stripe"}, "secret": "whsec_of_stripe_itself"}
+    theirs = (await common.client.post(f"{path}/triggers", json=stripe)).json()["id"]
+    ours = (await common.client.post(f"{path}/triggers", json=webhook | {"verify": {"scheme": "github"}})).json()["id"]
+    given = {"url": "https://example.com/one", "events": ["job.*"]}
+    one = (await common.client.post(f"{path}/subscriptions", json=given)).json()["id"]
+    page = await open_page(f"{common.page}/triggers/{theirs}")
+    await page.get_by_role("button", name="New secret…").click()
+    await page.get_by_role("button", name="Make one").click()
+    await expect(page.get_by_role("alert")).to_contain_text("secret")
+    await page.get_by_label("Signing secret").fill("whsec_of_stripe_again")
+    await page.get_by_role("button", name="Make one").click()
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    for where in (f"triggers/{ours}", f"subscriptions/{one}"):
+        await page.goto(page.url.partition(common.page)[0] + f"{common.page}/{where}")
+        await page.get_by_role("button", name="New secret…").click()
+        await page.get_by_label("The one before is valid").select_option("3600")
+        await page.get_by_role("button", name="Make one").click()
+        secret = await page.get_by_label("Secret", exact=True).inner_text()
+        await axe(page)
+        await page.get_by_role("button", name="I have it").click()
+        assert secret not in await page.content()
+
+
 async def test_a_subscription_shows_what_was_sent_and_answered(open_page, place, axe):
     """A test event is delivered, looked at, and delivered again."""
     async with Receiver() as receiver:

@@ -789,6 +789,22 @@ export interface paths {
         patch: operations["patch_environment_subscriptions_subscription"];
         trace?: never;
     };
+    "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}/rotate-secret": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["post_environment_subscriptions_subscription_rotate_secret"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orgs/{org}/projects/{project}/environments/{environment}/subscriptions/{subscription}/test": {
         parameters: {
             query?: never;
@@ -1944,6 +1960,11 @@ export interface components {
             roles: components["schemas"]["RoleView"][];
             place: components["schemas"]["PlaceView"] | null;
             permissions: components["schemas"]["Explained"][];
+        };
+        /** SecretRotation */
+        "gateway.v1.subscription.SecretRotation": {
+            /** @default null */
+            overlap_seconds: number | null;
         };
         /** SecretRotation */
         "gateway.v1.trigger.SecretRotation": {
@@ -3913,6 +3934,37 @@ export interface operations {
         requestBody?: {
             content: {
                 "application/json": components["schemas"]["SubscriptionChange"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubscriptionView"];
+                };
+            };
+        };
+    };
+    post_environment_subscriptions_subscription_rotate_secret: {
+        parameters: {
+            query?: never;
+            header?: {
+                "Idempotency-Key"?: string;
+                "If-Match"?: string;
+            };
+            path: {
+                org: string;
+                project: string;
+                environment: string;
+                subscription: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["gateway.v1.subscription.SecretRotation"];
             };
         };
         responses: {

@@ -7,7 +7,7 @@ import { api, body, E, environmentPath, raw, type Place, type Schemas } from "..
 import type { Problem } from "../api/problem";
 import { textAt } from "../json/tree";
 import { Json } from "../json/view";
-import { Confirm } from "../kit/action";
+import { Confirm, RotateSecret } from "../kit/action";
 import { Button, Dialog } from "../kit/control";
 import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
@@ -89,6 +89,14 @@ function Actions({ one, place }: Props) {
       <Confirm label="Test…" title="Deliver a test event?" submit="Deliver" run={() => api.POST(`${E}/subscriptions/{subscription}/test`, params)} {...shared}>
         <p>It is signed and sent like any other, once now and again until it is taken.</p>
       </Confirm>
+      <RotateSecret
+        of="this subscription"
+        isDisabled={!may.allowed}
+        changes={changes}
+        run={async (overlap_seconds) => body(await api.POST(`${E}/subscriptions/{subscription}/rotate-secret`, { ...params, body: { overlap_seconds } })).secret ?? null}
+      >
+        <p>While both are valid, deliveries carry a signature of each.</p>
+      </RotateSecret>
       <Confirm
         label={one.enabled ? "Disable…" : "Enable…"}
         title={one.enabled ? "Disable this subscription?" : "Enable this subscription?"}

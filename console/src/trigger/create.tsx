@@ -72,20 +72,28 @@ function Steps({ place, close }: { place: Place; close: () => void }) {
 }
 
 function Made({ trigger, close }: { trigger: Trigger; close: () => void }) {
-  const sender = senderOf(trigger.verify?.scheme ?? "", trigger.url ?? "", trigger.secret ?? "", trigger.verify?.header ?? null);
   return (
     <SecretOnce label="Secret" secret={trigger.secret ?? ""} close={close}>
+      <Sender trigger={trigger} secret={trigger.secret ?? ""} />
+    </SecretOnce>
+  );
+}
+
+/** Where the sender posts to, and a program to try it. */
+export function Sender({ trigger, secret }: { trigger: Trigger; secret: string }) {
+  return (
+    <>
       <p>
         The sender posts to <code>{trigger.url}</code> and signs with this secret.
       </p>
-      {sender !== null && (
+      {trigger.verify && (
         <>
           <p>To try it from a shell:</p>
           <pre className="code scroll" tabIndex={0} aria-label="Sender">
-            {sender}
+            {senderOf(trigger.verify, trigger.url ?? "", secret)}
           </pre>
         </>
       )}
-    </SecretOnce>
+    </>
   );
 }

@@ -7,15 +7,17 @@ import { api, body, E, environmentPath, raw, type Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { faultOf } from "../json/tree";
 import { Json } from "../json/view";
-import { Confirm, SecretOnce } from "../kit/action";
+import { Confirm, RotateSecret } from "../kit/action";
 import { Button, Dialog, Field, Form } from "../kit/control";
 import { Empty, Fact, Facts, Loaded, Panel } from "../kit/panel";
 import { Pages, Sheet } from "../kit/pages";
 import { Ago, Copy, Foreign, State, Time } from "../kit/text";
 import { usePlace } from "../shell/place";
+import { Sender } from "./create";
 import { EditTrigger } from "./edit";
 import { CATCH_UPS, OVERLAPS } from "./form";
 import { functionOf, triggerQuery, whenOf, type Firing, type Trigger } from "./model";
+import { senderOf } from "./sender";
 
 export function TriggerPage() {
   const place = usePlace();
@@ -75,6 +77,7 @@ function Actions({ trigger, place }: Props) {
       >
         <p>{paused ? "It fires again from now on." : "It fires no more until it is resumed."}</p>
       </Confirm>
+      {trigger.kind === "webhook" && <TrySender trigger={trigger} />}
       {trigger.kind === "webhook" && <Rotate trigger={trigger} place={place} isDisabled={!may.allowed} />}
       <Confirm
         label="Delete…"
@@ -141,33 +144,51 @@ function TestForm({ trigger, place, close }: Props & { close: () => void }) {
   );
 }
 
-function Rotate({ trigger, place, isDisabled }: ActionProps) {
-  const client = useQueryClient();
+const UNTOLD = "PUT THE SECRET HERE";
+
+/** The sender's side at any time: who tries it has the secret, nobody else does. */
+function TrySender({ trigger }: { trigger: Trigger }) {
   const [isOpen, setOpen] = useState(false);
-  const rotate = useMutation<Trigger, Problem>({
-    mutationFn: async () =>
-      body(await api.POST(`${E}/triggers/{trigger}/rotate-secret`, { params: { path: { ...place, trigger: trigger.id } }, body: { secret: null, overlap_seconds: null } })),
-    onSettled: () => client.invalidateQueries({ queryKey: ["trigger", place, trigger.id] }),
-  });
-  const close = () => {
-    setOpen(false);
-    rotate.reset();
-  };
   return (
     <>
-      <Button isDisabled={isDisabled} onPress={() => setOpen(true)}>
-        New secret…
-      </Button>
-      <Dialog title={`A new secret for ${trigger.name}`} isOpen={isOpen} onClose={close}>
-        {rotate.data?.secret ? (
-          <SecretOnce label="Secret" secret={rotate.data.secret} close={close} />
-        ) : (
-          <Form submit="Make one" isBusy={rotate.isPending} problem={rotate.error} onSubmit={() => rotate.mutate()} onCancel={close}>
-            <p>The one before is valid for 24 hours more.</p>
-          </Form>
-        )}
+      <Button onPress={() => setOpen(true)}>Sender…</Button>
+      <Dialog title={`How ${trigger.name} is sent to`} isOpen={isOpen} onClose={() => setOpen(false)} wide>
+        <Sender trigger={trigger} secret={UNTOLD} />
+        <div className="buttons end">
+          <Copy text={senderOf(trigger.verify ?? { scheme: "bearer" }, trigger.url ?? "", UNTOLD)} look="plain" />
+          <Button onPress={() => setOpen(false)}>Close</Button>
+        </div>
       </Dialog>
     </>
+  );
+}
+
+function Rotate({ trigger, place, isDisabled }: ActionProps) {
+  const [given, setGiven] = useState("");
+  const isTheirs = trigger.verify?.scheme === "stripe" || trigger.verify?.scheme === "slack";
+  return (
+    <RotateSecret
+      of={trigger.name}
+      isDisabled={isDisabled}
+      changes={[["trigger", place, trigger.id]]}
+      run={async (overlap_seconds) => {
+        const params = { path: { ...place, trigger: trigger.id } };
+        const changed = body(await api.POST(`${E}/triggers/{trigger}/rotate-secret`, { params, body: { secret: given || null, overlap_seconds } }));
+        setGiven("");
+        return changed.secret ?? null;
+      }}
+      beside={(secret) => <Sender trigger={trigger} secret={secret} />}
+    >
+      <Field
+        label="Signing secret"
+        type="password"
+        value={given}
+        onChange={setGiven}
+        code
+        autoComplete="off"
+        hint={isTheirs ? "The sender made it." : "If the sender made it; none: one is made here."}
+      />
+    </RotateSecret>
   );
 }
 
