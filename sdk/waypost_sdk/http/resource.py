@@ -47,8 +47,8 @@ class Scope:
         if len(parts) > 3 or not all(parts[: depth + 1]) or len(parts) <= depth:
             raise ConfigurationError(
                 "not_configured",
-                f"No {_PARTS[depth]} is configured: environment must be {'/'.join(_PARTS)} (WAYPOST_ENVIRONMENT), "
-                f"not {self._environment!r}.",
+                f"No {_PARTS[depth]} is configured: environment must be {'/'.join(_PARTS)} "
+                f"(WAYPOST_ENVIRONMENT, `waypost -e …`), not {self._environment!r}.",
             )
         return parts[depth]
 
