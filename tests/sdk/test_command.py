@@ -205,7 +205,8 @@ def test_waiting_for_a_job_that_did_not_complete_is_exit_code_1(fake_http_in_thr
 def test_lists_are_arrays_and_streams_are_lines(fake_http_in_thread):
     """`jobs list` prints one array; `jobs events` one object a line."""
     answer_with(fake_http_in_thread, 200, {"items": [JOB, JOB], "next_cursor": None})
-    assert len(json.loads(run("jobs", "list", url=fake_http_in_thread.url).stdout)) == 2
+    assert len(json.loads(run("jobs", "list", "--trigger", "t1", url=fake_http_in_thread.url).stdout)) == 2
+    assert "trigger_id=t1" in fake_http_in_thread.requests[0][1]
     events = b'event: job.state\ndata: {"state": "running"}\n\nevent: job.state\ndata: {"state": "completed"}\n\n'
     fake_http_in_thread.answer = lambda *_: (200, {"content-type": "text/event-stream"}, events)
     lines = run("jobs", "events", "j1", url=fake_http_in_thread.url).stdout.splitlines()
