@@ -63,6 +63,19 @@ describe("what was typed", () => {
     expect(paths).toEqual(["/url", "/n", "/c", "/p/x"]);
   });
 
+  it("may be a list, a text or nothing as a whole", () => {
+    const list = shapeOf('{"type":"array","items":{"type":"string"},"minItems":1}');
+    expect(compose(list, begin(list, true), true)).toBe('[""]');
+    expect(compose(list, fill(list, treeOf('["a","b"]'), true), true)).toBe('["a","b"]');
+    const perhaps = shapeOf('{"anyOf":[{"type":"integer"},{"type":"null"}]}');
+    expect(compose(perhaps, begin(perhaps, true), true)).toBe("null");
+    expect(faultsOf(perhaps, begin(perhaps, true), true).size).toBe(0);
+    expect(compose(perhaps, fill(perhaps, treeOf("7"), true), true)).toBe("7");
+    const flag = shapeOf('{"type":["boolean","null"],"default":true}');
+    expect(flag).toMatchObject({ kind: "choice", options: ["true", "false", "null"] });
+    expect(compose(flag, begin(flag, true), true)).toBe("true");
+  });
+
   it("is judged where it lies, whole numbers to the last digit", () => {
     const told = (text: string) => [...faultsOf(shape, fill(shape, treeOf(text), true), true)].map(([path, fault]) => `${path} ${fault}`);
     expect(told(FULL.replace(`"n":${BIG}`, `"n":${BIG.replace(/0$/, "1")}`))).toEqual([`/n At most ${BIG}.`]);
