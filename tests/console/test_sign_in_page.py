@@ -89,7 +89,7 @@ async def test_a_person_signs_in_and_out_in_two_tabs(open_page, platform, common
 
 
 async def test_the_switcher_keeps_the_section(open_page, common, platform):
-    """From the jobs of one environment to those of another, by keyboard alone."""
+    """From the jobs of one environment to those of another, by keyboard alone; and to the organization."""
     page = await open_page(f"{common.page}/jobs")
     switcher = page.get_by_role("button", name="Environment")
     await switcher.focus()
@@ -100,6 +100,9 @@ async def test_the_switcher_keeps_the_section(open_page, common, platform):
     await option.press("Enter")
     await expect(switcher).to_contain_text(target)
     assert path_of(page) == f"/e/{platform.environment}/jobs"
+    await switcher.press("Enter")
+    await page.get_by_role("menuitem", name="default", exact=True).press("Enter")
+    await expect(page.get_by_role("button", name="New project…")).to_be_visible()
 
 
 async def test_home_lists_what_is_in_sight_and_a_strange_place_is_not_found(open_page, common, axe):

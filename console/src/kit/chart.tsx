@@ -78,7 +78,7 @@ function options(element: HTMLElement, shape: Shape, words: Pick<Required<Props>
   return {
     width: element.clientWidth,
     height: HEIGHT,
-    padding: [8, 12, 0, 0],
+    padding: [8, 20, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false } },
     hooks: { setCursor: [(self) => onMove(self.cursor.idx ?? null)] },

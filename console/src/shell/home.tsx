@@ -1,9 +1,8 @@
 /** Every environment in sight: where one begins. */
 import { Link } from "@tanstack/react-router";
-import { useWhoAmI } from "../account/session";
 import { Empty, Loaded } from "../kit/panel";
 import { State } from "../kit/text";
-import { keyOf, projectsOf, useEnvironments } from "./switcher";
+import { keyOf, projectsOf, useEnvironments, useOrganizations } from "./switcher";
 
 export function Home() {
   const query = useEnvironments();
@@ -16,8 +15,7 @@ export function Home() {
           found.length === 0 ? (
             <Empty title="No environment is in sight">
               <p>
-                This account has a role, but nothing lies there yet. Create an environment with{" "}
-                <code>waypost environment create</code>, or ask for a role in a project.
+                This account has a role, but nothing lies there yet. Make an environment in the organization, or ask for a role in a project.
               </p>
             </Empty>
           ) : (
@@ -46,14 +44,12 @@ export function Home() {
   );
 }
 
-/** Those in which one has a role that is not of a single environment. */
 function Organizations() {
-  const whoami = useWhoAmI();
-  const slugs = new Set((whoami.data?.roles ?? []).filter((role) => !role.environment).map((role) => role.organization.slug));
-  if (slugs.size === 0) return null;
+  const slugs = useOrganizations();
+  if (slugs.length === 0) return null;
   return (
     <p className="buttons">
-      {[...slugs].sort().map((org) => (
+      {slugs.map((org) => (
         <Link key={org} className="button plain" to="/orgs/$org/$tab" params={{ org, tab: "projects" }}>
           Organization {org}
         </Link>

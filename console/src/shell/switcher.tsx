@@ -10,6 +10,8 @@ import type { Problem } from "../api/problem";
 import { Loaded } from "../kit/panel";
 import { State } from "../kit/text";
 
+const ORGANIZATION = "organization:"; // no slug has a colon
+
 export function useEnvironments() {
   const whoami = useWhoAmI();
   return useQuery<Seen[], Problem>({
@@ -17,6 +19,13 @@ export function useEnvironments() {
     enabled: whoami.data !== undefined,
     queryFn: () => environmentsOf(whoami.data!),
   });
+}
+
+/** Those in which one has a role that is not of a single environment. */
+export function useOrganizations(): string[] {
+  const whoami = useWhoAmI();
+  const roles = whoami.data?.roles.filter((role) => !role.environment) ?? [];
+  return [...new Set(roles.map((role) => role.organization.slug))].sort();
 }
 
 export function Switcher({ place }: { place: Place }) {
@@ -39,6 +48,7 @@ export function Switcher({ place }: { place: Place }) {
 
 function Choices({ place, close }: { place: Place; close: () => void }) {
   const query = useEnvironments();
+  const organizations = useOrganizations();
   const navigate = useNavigate();
   const section = useLocation({ select: (location) => location.pathname.split("/")[5] ?? "overview" });
   return (
@@ -48,15 +58,14 @@ function Choices({ place, close }: { place: Place; close: () => void }) {
           aria-label="Environments"
           className="menu"
           autoFocus="first"
-          selectionMode="single"
-          selectedKeys={[keyOf(place)]}
           onAction={(key) => {
             close();
-            void navigate({ to: `/e/${key}/${section}` as "/" });
+            const org = String(key).startsWith(ORGANIZATION) ? String(key).slice(ORGANIZATION.length) : null;
+            void (org === null ? navigate({ to: `/e/${key}/${section}` as "/" }) : navigate({ to: "/orgs/$org/$tab", params: { org, tab: "projects" } }));
           }}
         >
           {projectsOf(found).map(([title, environments]) => (
-            <Aria.MenuSection key={title} className="group">
+            <Aria.MenuSection key={title} className="group" selectionMode="single" selectedKeys={[keyOf(place)]}>
               <Aria.Header>{title}</Aria.Header>
               {environments.map((seen) => (
                 <Aria.MenuItem key={keyOf(seen)} id={keyOf(seen)} textValue={seen.environment} className="item">
@@ -66,6 +75,16 @@ function Choices({ place, close }: { place: Place; close: () => void }) {
               ))}
             </Aria.MenuSection>
           ))}
+          {organizations.length > 0 && (
+            <Aria.MenuSection className="group">
+              <Aria.Header>Organizations</Aria.Header>
+              {organizations.map((org) => (
+                <Aria.MenuItem key={org} id={ORGANIZATION + org} textValue={org} className="item">
+                  {org}
+                </Aria.MenuItem>
+              ))}
+            </Aria.MenuSection>
+          )}
         </Aria.Menu>
       )}
     </Loaded>
