@@ -188,5 +188,6 @@ async def test_what_is_beyond_a_bound_is_said(open_page, place):
     await dialog.get_by_role("button", name="Back").click()
     await page.get_by_role("button", name="Export…").click()
     await dialog.get_by_role("button", name="Read them").click()
-    await expect(dialog.get_by_role("status")).to_contain_text("There are more: these are the newest. 100,000 jobs")
+    said = dialog.get_by_role("status")
+    await expect(said).to_contain_text("There are more: these are the newest. 100,000 jobs", timeout=60_000)
     assert len((await _saved(page)).splitlines()) == 100_001
