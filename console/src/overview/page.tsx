@@ -49,7 +49,7 @@ function Figures({ queue, place }: { queue: Queue; place: Place }) {
       <Figure name="Waiting" value={count(queue.states.waiting)}>
         {queue.oldest_waiting_at ? (
           <>
-            the oldest for <Ago at={queue.oldest_waiting_at} since />
+            oldest <Ago at={queue.oldest_waiting_at} since />
           </>
         ) : (
           "nothing waits"

@@ -84,7 +84,7 @@ export function Sender({ trigger, secret }: { trigger: Trigger; secret: string }
   return (
     <>
       <p>
-        The sender posts to <code>{trigger.url}</code> and signs with this secret.
+        The sender posts to <code>{trigger.url}</code> and signs with the secret.
       </p>
       {trigger.verify && (
         <>
