@@ -239,8 +239,9 @@ def test_jobs_are_canceled_by_filter_once_somebody_agreed(fake_http_in_thread):
     assert json.loads(done.stdout) == {"matched": 3, "canceled": 2, "ended_before": 1}
     assert all(f"state={state}" in sent[0][1] for state in ("queued", "running", "retrying"))
     assert [path.split("/")[-2] for _, path in sent[1:]] == ["j1", "j2", "j3"]
-    for wrong in ((), ("j1", "--state", "queued"), ("--state", "failed")):
+    for wrong in ((), ("j1", "--state", "queued"), ("--state", "failed"), ("j1", "--dry-run")):
         assert run("jobs", "cancel", *wrong, url=fake_http_in_thread.url).returncode == 2
+    assert len(sent) == 4
 
 
 def test_every_error_has_an_exit_code_of_the_contract():

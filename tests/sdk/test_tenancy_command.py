@@ -270,6 +270,7 @@ def test_contexts_live_side_by_side(waypost, platform, tmp_path, signed_out):
 def test_a_person_is_invited_signs_in_and_is_made_an_operator(waypost, platform, signed_out):
     """From the link to a session: whoami says why; another role counts at once; signing out ends the session."""
     email = f"{name('ada')}@example.com"
+    assert waypost("invite", "create", email, "--role", "viewer", "--expires", "0m").code == 2  # not the default life
     invited = ok(waypost("invite", "create", email, "--role", "viewer", "--expires", "1h"))
     assert invited["id"] in [item["id"] for item in ok(waypost("invite", "list"))]
     accepted = ok(

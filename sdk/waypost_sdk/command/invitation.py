@@ -32,7 +32,7 @@ def create(
     as_json: output.Json = False,
 ) -> None:
     """Offer a role; the link is shown this once, and nothing is sent: give it to the person."""
-    life = None if expires is None else seconds(expires, "--expires", "12h, 3d or 2w") or None
+    life = None if expires is None else seconds(expires, "--expires", "12h, 3d or 2w")
     with connect(context) as client:
         made = client.invitations.create(email, role, project=project, expires_in_seconds=life, org=org)
         output.show_one(made, as_json=as_json)

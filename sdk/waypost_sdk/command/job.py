@@ -157,6 +157,8 @@ def cancel(
     }
     if bool(job_ids) == any(value is not None for value in filters.values()):
         raise UsageError("Give either ids of jobs or filters, such as --state queued.")
+    if job_ids and dry_run:
+        raise UsageError("--dry-run counts what filters let through: it goes with filters, not with ids of jobs.")
     if ended := sorted(set(state or ()) - set(_OPEN)):
         raise UsageError(f"Jobs that are {ended[0]} cannot be canceled: only {', '.join(_OPEN)}.")
     with connect(context) as client:

@@ -58,8 +58,6 @@ class Root(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except typer.Exit:
-            raise
         except Exception as error:
             option = getattr(error, "option_name", None)
             if option in _WITH_VALUE and hasattr(error, "possibilities"):  # there is no such option
