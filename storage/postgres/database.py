@@ -134,7 +134,16 @@ async def _reset_hot(connection: _Session) -> None:
         await connection.execute("ROLLBACK")
 
 
-_holds_one = ContextVar("_holds_one", default=False)  # whoever runs here has a connection of the general pool
+class _Hold:
+    """A connection of a database's general pool is in use; tasks that were started meanwhile see when it is not."""
+
+    __slots__ = ("database", "is_over")
+
+    def __init__(self, database: "Database") -> None:
+        self.database, self.is_over = database, False
+
+
+_holds: ContextVar[tuple[_Hold, ...]] = ContextVar("_holds", default=())
 
 
 class Database:
@@ -219,7 +228,8 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         """One of the general pool."""
-        if _holds_one.get():
+        holds = tuple(hold for hold in _holds.get() if not hold.is_over)
+        if any(hold.database is self for hold in holds):
             async with _acquired(self._general) as connection:
                 yield connection
             return
@@ -228,12 +238,14 @@ class Database:
                 await self._first.acquire()
         except TimeoutError as error:
             raise unavailable("PostgreSQL") from error
-        _holds_one.set(True)
+        own = _Hold(self)
+        _holds.set((*holds, own))
         try:
             async with _acquired(self._general) as connection:
                 yield connection
         finally:
-            _holds_one.set(False)
+            own.is_over = True
+            _holds.set(holds)
             self._first.release()
 
     async def close(self) -> None:

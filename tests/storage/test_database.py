@@ -1,6 +1,7 @@
 """The pools of a process: what begins and ends in one round trip, and what never reaches the next user."""
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
@@ -160,6 +161,42 @@ async def test_units_that_all_need_a_second_connection_do_not_wait_for_each_othe
             assert await asyncio.gather(*(work() for _ in range(6))) == [role_name(environment_id)] * 6
     finally:
         await database.close()
+
+
+async def test_what_a_holder_started_waits_like_anybody_else_once_it_is_over(platform: Any) -> None:
+    """A task of the background that begins within a unit does not take the connection that holders need."""
+    database = await Database.open(platform.database_url("waypost_gateway"), name="test", pool_size=1, hot_size=1)
+    go = asyncio.Event()
+
+    async def later() -> None:
+        await go.wait()
+        await database.ping()
+
+    async with database.unit():
+        task = asyncio.create_task(later())
+    async with database.unit():
+        go.set()
+        assert not (await asyncio.wait({task}, timeout=0.5))[0]
+        await asyncio.wait_for(database.ping(), 5)  # of the one who holds
+    await asyncio.wait_for(task, 5)
+    await database.close()
+
+
+async def test_who_holds_a_connection_of_one_database_holds_none_of_another(platform: Any) -> None:
+    """A worker has two: each lets out as many as it says."""
+    url = platform.database_url("waypost_gateway")
+    one, other = [await Database.open(url, name="test", pool_size=size, hot_size=1) for size in (2, 1)]
+    async with one.unit(), other.unit():
+
+        async def work() -> None:
+            async with one.unit():
+                await other.ping()
+
+        task = asyncio.create_task(work(), context=contextvars.Context())
+        assert not (await asyncio.wait({task}, timeout=0.5))[0]
+        await asyncio.wait_for(asyncio.gather(one.ping(), other.ping()), 5)
+    await asyncio.wait_for(task, 5)
+    await asyncio.gather(one.close(), other.close())
 
 
 async def test_an_environment_without_a_role_is_not_found(database: Database) -> None:
