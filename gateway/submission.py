@@ -18,7 +18,8 @@ from waypost import errors
 from waypost.ids import new_id
 from waypost.job.decision import not_taking
 from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, JobState, Request, Submission
-from waypost.job.specification import parse_bulk, parse_submission, policy_text
+from waypost.job.specification import parse_bulk, parse_submission
+from waypost.job.submission import payload_key, payload_place, submission_of
 from waypost.limit.decision import payload_over_limit
 from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, WAITING_JOBS
 from waypost.tenancy.model import Status
@@ -38,37 +39,30 @@ async def prepare(
 ) -> Submission:
     """A specification as the ledger takes it: with an id and a route, sealed. A large payload is in the bucket now."""
     services, environment = call.services, call.environment
-    job_id, policy = new_id(), spec.policy
+    job_id, size = new_id(), len(spec.payload)
     route = await services.ledger.resolve_route(environment.id, spec.function, spec.selectors)
     payload, payload_object = None, None
     if spec.payload:
         limits = call.place.limits
+        if size > limits[PAYLOAD_BYTES]:
+            raise payload_over_limit(size, limits[PAYLOAD_BYTES])
         await hold_payload(services.database, environment.id, spec.payload, job_id)
-        if len(spec.payload) > limits[PAYLOAD_BYTES]:
-            raise payload_over_limit(len(spec.payload), limits[PAYLOAD_BYTES])
-        if len(spec.payload) > MAX_INLINE_BYTES:
-            await services.admission.store(environment, limits[STORED_BYTES], len(spec.payload))
+        if size > MAX_INLINE_BYTES:
+            await services.admission.store(environment, limits[STORED_BYTES], size)
         key = await services.environment_keys.data_key(environment.id)
-        payload = key.seal(f"job:{job_id}:payload", spec.payload)
-        if len(spec.payload) > MAX_INLINE_BYTES:
-            payload_object = f"jobs/{job_id}/payload.{len(spec.payload)}"  # usage is metered by the size
+        payload = key.seal(payload_place(job_id), spec.payload)
+        if size > MAX_INLINE_BYTES:
+            payload_object = payload_key(job_id, size)
             await services.objects.put(environment.id, payload_object, payload)
             payload = None
-    return Submission(
-        id=job_id,
-        environment_id=environment.id,
-        route=route,
-        rank=spec.rank,
-        submitted_by=call.principal.actor,
-        policy=policy_text(policy),
-        labels=encode(spec.labels).decode() if spec.labels else None,
+    return submission_of(
+        spec,
+        job_id,
+        environment.id,
+        route,
+        call.principal.actor,
         payload=payload,
         payload_object=payload_object,
-        run_at=spec.run_at,
-        delay_seconds=spec.delay_seconds,
-        expires_in_seconds=policy.expires_in_seconds,
-        concurrency_key=policy.concurrency.key if policy.concurrency else None,
-        concurrency_limit=policy.concurrency.limit if policy.concurrency else None,
         traceparent=call.exchange.traceparent,
         replay_of=replay_of,
         trigger_id=trigger_id,

@@ -35,7 +35,7 @@ from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 from waypost.job.decision import admit
 from waypost.job.model import Accepted, JobState, Submission
-from waypost.job.specification import policy_text
+from waypost.job.submission import payload_place, submission_of
 from waypost.limit.decision import in_force
 from waypost.limit.model import WAITING_JOBS
 from waypost.tenancy.model import Status
@@ -242,21 +242,15 @@ class Schedules:
         key = await self._keys.data_key(trigger.environment_id)
         due = rfc3339(due_at)
         payload = _encode({"trigger_id": str(trigger.id), "due_at": due})
-        concurrency = spec.policy.concurrency
+        route = await self._ledger.resolve_route(trigger.environment_id, spec.function, spec.selectors)
         scope = job_scope(trigger.id, trigger.kind)
-        return Submission(
-            id=job_id,
-            environment_id=trigger.environment_id,
-            route=await self._ledger.resolve_route(trigger.environment_id, spec.function, spec.selectors),
-            rank=spec.rank,
-            submitted_by=trigger.actor,
-            policy=policy_text(spec.policy),
-            labels=_encode(spec.labels).decode() if spec.labels else None,
-            payload=key.seal(f"job:{job_id}:payload", payload),
-            delay_seconds=spec.delay_seconds,
-            expires_in_seconds=spec.policy.expires_in_seconds,
-            concurrency_key=concurrency.key if concurrency else None,
-            concurrency_limit=concurrency.limit if concurrency else None,
+        return submission_of(
+            spec,
+            job_id,
+            trigger.environment_id,
+            route,
+            trigger.actor,
+            payload=key.seal(payload_place(job_id), payload),
             trigger_id=trigger.id,
             idempotency_key=due,
             request_hash=hashlib.sha256(f"{scope}/{due}".encode()).digest(),

@@ -43,6 +43,7 @@ from waypost.job.model import (
     Settled,
 )
 from waypost.job.specification import parse_policy
+from waypost.job.submission import payload_place
 from waypost.secret.model import DataKey, SealError
 
 CANCEL_GRACE_SECONDS = CANCEL_GRACE.total_seconds()
@@ -131,7 +132,7 @@ class Running:
             self._spawn(self._fetch(attempt, job))
             return
         try:
-            payload = b"" if job.payload is None else key.open(f"job:{job.job_id}:payload", job.payload)
+            payload = b"" if job.payload is None else key.open(payload_place(job.job_id), job.payload)
         except SealError as error:
             self._broken(attempt, str(error))
             return
@@ -151,7 +152,7 @@ class Running:
         """A payload that lies in the bucket; the others of its claim do not wait for it."""
         try:
             sealed = await _patiently(lambda: self._objects.get(job.environment_id, job.payload_object or ""))
-            self._send(attempt, attempt.data_key.open(f"job:{job.job_id}:payload", sealed), job.traceparent)
+            self._send(attempt, attempt.data_key.open(payload_place(job.job_id), sealed), job.traceparent)
         except SealError as error:
             self._broken(attempt, str(error))
         except WaypostError:

@@ -34,7 +34,8 @@ from waypost.job.decision import admit
 from waypost.job.model import MAX_INLINE_BYTES, JobSpec, Submission
 from waypost.job.record import JobRecord
 from waypost.job.replay import BulkReplay, ReplayState, Skip, overrides_place, respecified
-from waypost.job.specification import Overrides, parse_overrides, policy_text
+from waypost.job.specification import Overrides, parse_overrides
+from waypost.job.submission import payload_key, payload_place, submission_of
 from waypost.limit.decision import in_force, payload_over_limit, require_room
 from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, SUBMISSIONS, WAITING_JOBS, Limits
 from waypost.secret import DataKey, SealError
@@ -177,7 +178,7 @@ async def _payload(record: JobRecord, key: DataKey, ports: ReplayPorts) -> bytes
                 raise
             return b""
     try:
-        return key.open(f"job:{record.id}:payload", sealed) if sealed else b""
+        return key.open(payload_place(record.id), sealed) if sealed else b""
     except SealError as error:
         raise WaypostError("payload_unreadable", str(error), Category.INTERNAL) from error
 
@@ -195,31 +196,24 @@ async def _submission(
     size = len(spec.payload)
     if size > limits[PAYLOAD_BYTES]:
         raise payload_over_limit(size, limits[PAYLOAD_BYTES])
-    job_id, concurrency = new_id(), spec.policy.concurrency
+    job_id = new_id()
     await hold_payload(ports.database, found.environment_id, spec.payload, job_id)
     route = await ports.ledger.resolve_route(found.environment_id, spec.function, spec.selectors)
-    sealed = key.seal(f"job:{job_id}:payload", spec.payload) if spec.payload else None
+    sealed = key.seal(payload_place(job_id), spec.payload) if spec.payload else None
     in_bucket = None
     if sealed is not None and size > MAX_INLINE_BYTES:
         require_room(STORED_BYTES, limits[STORED_BYTES], stored, size)
-        in_bucket = f"jobs/{job_id}/payload.{size}"
+        in_bucket = payload_key(job_id, size)
         await ports.objects.put(found.environment_id, in_bucket, sealed)
         sealed = None
-    submission = Submission(
-        id=job_id,
-        environment_id=found.environment_id,
-        route=route,
-        rank=spec.rank,
-        submitted_by=found.created_by,
-        policy=policy_text(spec.policy),
-        labels=msgspec.json.encode(spec.labels).decode() if spec.labels else None,
+    submission = submission_of(
+        spec,
+        job_id,
+        found.environment_id,
+        route,
+        found.created_by,
         payload=sealed,
         payload_object=in_bucket,
-        run_at=spec.run_at,
-        delay_seconds=spec.delay_seconds,
-        expires_in_seconds=spec.policy.expires_in_seconds,
-        concurrency_key=concurrency.key if concurrency else None,
-        concurrency_limit=concurrency.limit if concurrency else None,
         traceparent=found.traceparent,
         replay_of=record.id,
     )
