@@ -35,7 +35,7 @@ from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 from waypost.job.decision import admit
 from waypost.job.model import Accepted, JobState, Submission
-from waypost.job.submission import payload_place, submission_of
+from waypost.job.submission import payload_place, startable, submission_of
 from waypost.limit.decision import in_force
 from waypost.limit.model import WAITING_JOBS
 from waypost.tenancy.model import Status
@@ -259,14 +259,7 @@ class Schedules:
 
     async def _tell(self, told: _Told) -> None:
         """Wake relays; tell of what was canceled; let the lines of concurrency keys move."""
-        places, lines = [], set()
-        for submission, answer in told.kept:
-            if answer.replayed or answer.conflict or submission.delay_seconds:
-                continue
-            if submission.concurrency_key is not None:
-                lines.add((submission.environment_id, submission.concurrency_key))
-            else:
-                places.append((submission.environment_id, submission.route, submission.rank))
+        places, lines = startable(told.kept)
         self._publish(wakes(places))
         for environment_id, job_id, done in told.canceled:
             if done.concurrency_key is not None:

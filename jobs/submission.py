@@ -16,6 +16,7 @@ from jobs.lane import Lanes, Waiting, size_of
 from jobs.wake import wakes
 from waypost.errors import Category, WaypostError
 from waypost.job.model import Accepted, Request, Submission
+from waypost.job.submission import startable
 
 MAX_BATCH_ROWS = 500
 MAX_BATCH_BYTES = 4 << 20
@@ -157,15 +158,7 @@ class GroupCommitter:
 
     def _tell(self, kept: Iterable[tuple[Submission, Accepted]]) -> None:
         """Wake relays for what can run now; let the lines of concurrency keys move."""
-        places: list[tuple[UUID, int, int]] = []
-        lines: set[tuple[UUID, str]] = set()
-        for submission, answer in kept:
-            if answer.replayed or answer.conflict or submission.delay_seconds:
-                continue
-            if submission.concurrency_key is not None:
-                lines.add((submission.environment_id, submission.concurrency_key))
-            else:
-                places.append((submission.environment_id, submission.route, submission.rank))
+        places, lines = startable(kept)
         self._wake(places)
         if lines:
             self._spawn(self._release(lines))

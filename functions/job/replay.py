@@ -31,11 +31,11 @@ from storage.valkey.client import Valkey
 from waypost.errors import Category, WaypostError
 from waypost.ids import new_id
 from waypost.job.decision import admit
-from waypost.job.model import MAX_INLINE_BYTES, JobSpec, Submission
+from waypost.job.model import MAX_INLINE_BYTES, Accepted, JobSpec, Submission
 from waypost.job.record import JobRecord
 from waypost.job.replay import BulkReplay, ReplayState, Skip, overrides_place, respecified
 from waypost.job.specification import Overrides, parse_overrides
-from waypost.job.submission import payload_key, payload_place, submission_of
+from waypost.job.submission import payload_key, payload_place, startable, submission_of
 from waypost.limit.decision import in_force, payload_over_limit, require_room
 from waypost.limit.model import PAYLOAD_BYTES, STORED_BYTES, SUBMISSIONS, WAITING_JOBS, Limits
 from waypost.secret import DataKey, SealError
@@ -114,7 +114,7 @@ async def _one_batch(environment_id: UUID, replay_id: UUID, overrides: Overrides
         if any(answer.closed for answer in accepted):
             return False
         await rows.advance_replay(connection, found, len(batch.submissions), batch.skips)
-    await _tell(batch.submissions, ports)
+    await _tell(zip(batch.submissions, accepted, strict=True), ports)
     await asyncio.sleep(len(batch.submissions) / limits[SUBMISSIONS])  # its rate holds for replays, too
     return True
 
@@ -220,11 +220,9 @@ async def _submission(
     return submission, size if in_bucket else 0
 
 
-async def _tell(submissions: Iterable[Submission], ports: ReplayPorts) -> None:
+async def _tell(kept: Iterable[tuple[Submission, Accepted]], ports: ReplayPorts) -> None:
     """Wake the relays, and let the lines of concurrency keys move."""
-    now = [one for one in submissions if not one.delay_seconds and one.run_at is None]
-    places = [(one.environment_id, one.route, one.rank) for one in now if one.concurrency_key is None]
-    lines = {(one.environment_id, one.concurrency_key) for one in now if one.concurrency_key is not None}
+    places, lines = startable(kept)
     messages = wakes(places)
     if lines:
         messages += wakes(await ports.ledger.release_holds(lines), rewind=True)

@@ -1,14 +1,15 @@
-"""From a specification to what the ledger takes, the same way for a request, a schedule and a replay. Pure.
+"""From a specification to what the ledger takes and who is told, the same for a request, a schedule, a replay. Pure.
 
 Refuses: to resolve a route, and to seal or put anything; who calls has done that.
 """
 
+from collections.abc import Iterable
 from typing import TypedDict, Unpack
 from uuid import UUID
 
 import msgspec
 
-from waypost.job.model import JobSpec, Submission
+from waypost.job.model import Accepted, JobSpec, Submission
 from waypost.job.specification import policy_text
 
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +48,21 @@ def submission_of(
         concurrency_limit=policy.concurrency.limit if policy.concurrency else None,
         **origin,
     )
+
+
+def startable(kept: Iterable[tuple[Submission, Accepted]]) -> tuple[list[tuple[UUID, int, int]], set[tuple[UUID, str]]]:
+    """Where what was kept waits for no delay: queues as (environment, route, rank), for relays to look there, and lines
+    of concurrency keys as (environment, key), to be moved."""
+    places: list[tuple[UUID, int, int]] = []
+    lines: set[tuple[UUID, str]] = set()
+    for one, answer in kept:
+        if answer.replayed or answer.conflict or one.delay_seconds:
+            continue
+        if one.concurrency_key is not None:
+            lines.add((one.environment_id, one.concurrency_key))
+        else:
+            places.append((one.environment_id, one.route, one.rank))
+    return places, lines
 
 
 def payload_place(job_id: UUID) -> str:
