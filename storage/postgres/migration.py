@@ -27,9 +27,9 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('waypost.migration.{}'))"
 def upgrade_control(url: str) -> bool:
     """Bring the control schema to CONTROL_VERSION as waypost_owner (`url`); True when something was done.
 
-    Raises `schema_newer` when the database is of a newer program: it is never taken back.
+    Raises `schema_newer` when the database is of a newer program: it is never taken back; and as `upgrade_environment`.
     """
-    with psycopg.connect(url) as connection:
+    with _told_apart("control", CONTROL_VERSION), psycopg.connect(url) as connection:
         found = _found(connection, "control")
         if found == CONTROL_VERSION:
             return False
@@ -45,35 +45,42 @@ def upgrade_environment(url: str, environment_id: UUID) -> bool:
     `migration_failed`, which no retry helps; `unavailable`, when the server is away or somebody holds a lock.
     """
     schema = role_name(environment_id)
-    with _told_apart(f"environment {environment_id}"), psycopg.connect(url) as connection:
+    with _told_apart(f"environment {environment_id}", ENVIRONMENT_VERSION), psycopg.connect(url) as connection:
         found = _found(connection, schema)
         if found == ENVIRONMENT_VERSION:
             return False
         if found is not None and found > ENVIRONMENT_VERSION:
             raise _newer(f"environment {environment_id}", found, ENVIRONMENT_VERSION)
-        return _upgrade(
-            connection,
-            "environment",
-            schema,
-            f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'",
-            f"SET LOCAL search_path = {schema}",
-        )
+        return _upgrade(connection, "environment", schema, f"SET LOCAL search_path = {schema}")
 
 
 @contextmanager
-def _told_apart(what: str) -> Iterator[None]:
+def _told_apart(what: str, version: str) -> Iterator[None]:
     """What another try may help, and what it does not."""
     try:
         yield
     except Exception as error:
         cause = getattr(error, "orig", error)  # SQLAlchemy's errors carry the driver's
+        if isinstance(cause, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
+            raise _held(what) from error
         if isinstance(cause, psycopg.OperationalError):
             raise unavailable("PostgreSQL") from error
         if not isinstance(cause, psycopg.Error):
             raise
         reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-        sentence = f"The schema of {what} could not be brought to {ENVIRONMENT_VERSION}: {reason}."
+        sentence = f"The schema of {what} could not be brought to {version}: {reason}."
         raise WaypostError("migration_failed", sentence, Category.INTERNAL) from error
+
+
+def _held(what: str) -> WaypostError:
+    return WaypostError(
+        "unavailable",
+        f"Somebody holds a table of {what} that the migration needs: a backup, or a long transaction. Nothing was"
+        " changed; migrate again when it has ended.",
+        Category.UNAVAILABLE,
+        retryable=True,
+        retry_after_seconds=_LOCK_SECONDS,
+    )
 
 
 def _found(connection: Any, schema: str) -> str | None:
@@ -106,7 +113,8 @@ def _upgrade(connection: Any, tree: str, schema: str, *prepare: str) -> bool:
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
     config.attributes["applied"] = applied = list[str]()
-    config.attributes["prelude"] = (_LOCK.format(schema), *prepare)
+    patience = f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'"  # for tables; another upgrade is waited for
+    config.attributes["prelude"] = (_LOCK.format(schema), patience, *prepare)
     with _alembic:
         command.upgrade(config, "head")
     return bool(applied)

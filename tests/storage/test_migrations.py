@@ -105,6 +105,20 @@ async def test_two_upgrades_at_once_take_turns(scratch: str) -> None:
     assert not upgrade_control(scratch)
 
 
+def test_a_table_that_somebody_holds_is_not_waited_for_long(scratch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes later waits behind the migration: it gives up, says why, and nothing was changed."""
+    monkeypatch.setattr(migration, "_LOCK_SECONDS", 0.2)
+    upgrade_control(scratch)
+    with psycopg.connect(scratch) as reader:
+        reader.execute("update control.alembic_version set version_num = '0003'")
+        reader.commit()
+        reader.execute("select from control.route_minute")
+        with pytest.raises(WaypostError, match="Somebody holds a table of control") as caught:
+            upgrade_control(scratch)
+        assert (caught.value.code, caught.value.retryable) == ("unavailable", True)
+        assert reader.execute("select version_num from control.alembic_version").fetchall() == [("0003",)]
+
+
 def test_a_newer_database_is_never_taken_back(scratch: str) -> None:
     """`schema_newer`, and nothing changed."""
     upgrade_control(scratch)
