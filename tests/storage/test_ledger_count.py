@@ -4,6 +4,8 @@ import asyncio
 import random
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from storage.postgres.ledger.record import queue_counts, read_functions
 from storage.postgres.ledger.upkeep import make_partitions
 from tests.storage.ledger_ground import Ground, Tenant, again, done
@@ -69,6 +71,19 @@ async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: 
         )
         failed = counts["failed"] + counts["dead_letter"] + counts["expired"]
         assert tuple(minutes) == (60, counts["completed"], failed, counts["canceled"])
+
+
+@pytest.mark.parametrize("off", [-7, 7])
+async def test_retries_that_an_older_process_miscounted_are_never_more_than_waits(
+    ground: Ground, tenant: Tenant, off: int
+) -> None:
+    """Nor fewer than none: what is queued is the rest."""
+    await tenant.submit(3, "a")
+    await ground.worker.fold_counts()
+    await ground.admin.execute("update control.route_count set retrying = retrying + $1", off)
+    async with ground.databases["gateway"].as_environment(tenant.id) as connection:
+        (count,) = await queue_counts(connection, tenant.id)
+    assert (count.waiting, count.retrying) == (3, 3 if off > 0 else 0)
 
 
 async def waiting(ground: Ground, route: int, more: str = "") -> int:

@@ -27,6 +27,7 @@ with picked as materialized (
     from gone group by route, date_trunc('minute', at), environment_id order by route, date_trunc('minute', at)
     on conflict (route, minute) do update set submitted = m.submitted + excluded.submitted,
         started = m.started + excluded.started, completed = m.completed + excluded.completed,
-        failed = m.failed + excluded.failed, canceled = m.canceled + excluded.canceled, waiting = m.waiting + excluded.waiting, running = m.running + excluded.running
+        failed = m.failed + excluded.failed, canceled = m.canceled + excluded.canceled,
+        waiting = m.waiting + excluded.waiting, running = m.running + excluded.running
 )
 select count(*) from gone

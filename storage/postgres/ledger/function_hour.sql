@@ -19,7 +19,7 @@ with hour as (
     group by r.function
 )
 select f.function, coalesce(h.submitted, 0) as submitted, coalesce(h.completed, 0) as completed, coalesce(h.failed, 0) as failed,
-    coalesce(h.canceled, 0) as canceled,    t.p50_ms::float8, t.p99_ms::float8
+    coalesce(h.canceled, 0) as canceled, t.p50_ms::float8, t.p99_ms::float8
 from (select distinct function from control.route where environment_id = $1) f
 left join hour h using (function)
 left join took t using (function)

@@ -1,8 +1,10 @@
 -- Counts by function: what was folded plus what was not yet, never a count over the jobs. The oldest waiting job of a
--- queue is the first of each rank: ten probes a route.
+-- queue is the first of each rank: ten probes a route. Processes of before 0004 move `waiting` without `retrying`, so
+-- after a rolling upgrade that can be off, but never more than waits.
 with counted as (
-    select route, sum(waiting) as waiting, sum(retrying) as retrying, sum(running) as running, sum(completed) as completed,
-        sum(failed) as failed, sum(dead_letter) as dead_letter, sum(canceled) as canceled, sum(expired) as expired
+    select route, sum(waiting) as waiting, least(greatest(sum(retrying), 0), sum(waiting)) as retrying,
+        sum(running) as running, sum(completed) as completed, sum(failed) as failed,
+        sum(dead_letter) as dead_letter, sum(canceled) as canceled, sum(expired) as expired
     from (
         select route, waiting, retrying, running, completed, failed, dead_letter, canceled, expired
         from control.route_count where environment_id = $1::uuid
