@@ -14,7 +14,7 @@ import structlog
 
 from jobs.lane import Lanes, Waiting, size_of
 from jobs.wake import wakes
-from waypost.errors import Category, WaypostError
+from waypost.errors import DISK_FULL, Category, WaypostError
 from waypost.job.model import Accepted, Request, Submission
 from waypost.job.submission import startable
 
@@ -179,7 +179,7 @@ async def _known(keeping: Awaitable[list[Accepted]]) -> list[Accepted]:
     try:
         return await keeping
     except WaypostError as error:
-        if error.category is Category.UNAVAILABLE and not error.extra:  # of a full disk it is known
+        if error.category is Category.UNAVAILABLE and error.extra.get("reason") != DISK_FULL:  # of that it is known
             raise _unknown() from error
         raise
 

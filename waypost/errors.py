@@ -109,6 +109,9 @@ def unavailable(what: str) -> WaypostError:
     )
 
 
+DISK_FULL = "disk_full"
+
+
 def no_room(what: str) -> WaypostError:
     """A 503: the disk of a server that we need is full. `reason` tells it from one that is away."""
     return WaypostError(
@@ -118,7 +121,7 @@ def no_room(what: str) -> WaypostError:
         Category.UNAVAILABLE,
         retryable=True,
         retry_after_seconds=10,
-        extra={"reason": "disk_full"},
+        extra={"reason": DISK_FULL},
     )
 
 
