@@ -7,13 +7,14 @@ Refuses: to decide when an endpoint is broken, and to hold anything whose loss w
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from storage.valkey.client import ReplyError, Subscription
 from waypost.subscription.model import REQUEST_SECONDS
 
 CHANNEL = "wp:endpoints"
@@ -71,7 +72,7 @@ class Store(Protocol):
     async def execute(self, *arguments: str | bytes, timeout_seconds: float) -> Any: ...
     async def subscribe(
         self, channels: list[str], callback: Callable[[str, bytes], None], on_reconnect: Callable[[], None]
-    ) -> Any: ...
+    ) -> Subscription: ...
 
 
 class _Told(msgspec.Struct, frozen=True, array_like=True):
@@ -90,11 +91,15 @@ class Breakers:
 
     def __init__(self, store: Store, heard: Heard) -> None:
         self._store, self._heard = store, heard
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listening: Subscription | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Listen from now on, and hear what was told before."""
-        await self._store.subscribe([CHANNEL], self._listen, lambda: self._spawn(self._read()))
+        try:
+            self._listening = await self._store.subscribe([CHANNEL], self._listen, lambda: self._spawn(self._read()))
+        except ReplyError as error:  # whoever operates Valkey does not let its user listen here
+            _log.warning("breaker.alone", error=str(error))
         await self._read()
 
     def tell(self, subscription_id: UUID, failures: int, seconds: float) -> None:
@@ -109,7 +114,9 @@ class Breakers:
         return set(asked) if granted is None else {asked[index - 1] for index in granted}
 
     async def close(self) -> None:
-        """Return when everything was told."""
+        """Listen no more, and return when everything was told."""
+        if self._listening is not None:
+            self._listening.close()
         await asyncio.gather(*self._tasks)
 
     async def _tell(self, told: _Told) -> None:
@@ -141,7 +148,7 @@ class Breakers:
             _log.debug("breaker.alone", error=str(error))
             return None
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name="breaker")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
