@@ -12,8 +12,8 @@ from storage.postgres.audit.entry import insert_audit
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.version import ENVIRONMENT_VERSION
-from waypost import ids
 from waypost.audit.model import AuditEntry
+from waypost.tenancy.entry import about
 from waypost.tenancy.model import Environment, Status
 
 ACTOR = "system"
@@ -43,13 +43,4 @@ def upgrade(provisioner_url: str, environment_id: UUID) -> bool:
 
 def entry(environment: Environment, actor: str) -> AuditEntry:
     """What the audit says of it."""
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=environment.organization_id,
-        project_id=environment.project_id,
-        environment_id=environment.id,
-        actor=actor,
-        action="environment.migrate",
-        target=f"environment:{environment.id}",
-        details={"version": ENVIRONMENT_VERSION},
-    )
+    return about(environment, "environment.migrate", actor, details={"version": ENVIRONMENT_VERSION})

@@ -16,9 +16,9 @@ from storage.postgres.platform.job import PlatformJob
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.tenancy import signing_key
 from storage.secrets import DATABASE_PASSWORD, S3_CREDENTIALS
-from waypost import errors, ids
-from waypost.audit.model import AuditEntry
+from waypost import errors
 from waypost.secret.signing import ALGORITHM, place
+from waypost.tenancy.entry import about
 from waypost.tenancy.model import PROVISION_STEPS, Environment, Phase, Status, StepState
 
 _PROVISIONABLE = (Status.PROVISIONING, Status.FAILED)
@@ -92,20 +92,8 @@ async def _ready(environment: Environment, connection: Connection, ports: Enviro
         # In this transaction: a ready environment is not looked at again, so nobody would finish the record.
         await environments.mark_step(own, environment.id, "ready", StepState.DONE)
         if moved:
-            await insert_audit(own, _entry(environment))
+            await insert_audit(own, about(environment, "environment.provision", "system"))
     tell_changed(ports, environment.id)
-
-
-def _entry(environment: Environment) -> AuditEntry:
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=environment.organization_id,
-        project_id=environment.project_id,
-        environment_id=environment.id,
-        actor="system",
-        action="environment.provision",
-        target=f"environment:{environment.id}",
-    )
 
 
 STEPS: dict[str, Step] = {

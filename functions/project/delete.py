@@ -4,8 +4,6 @@ It does nothing but look, and looks again later: each environment has a platform
 given up another is queued. Refuses: a project that nobody asked to delete.
 """
 
-from uuid import UUID
-
 from jobs.platform import Later
 from jobs.wake import ACCESS_CHANNEL, EnvironmentChanged, encode
 from storage.postgres.audit.entry import insert_audit
@@ -15,8 +13,7 @@ from storage.postgres.tenancy.environment import environments_of
 from storage.postgres.tenancy.project import DoomedProject, bury_project, lock_doomed
 from storage.postgres.tenancy.unit import PostgresTenancy
 from storage.valkey.client import Valkey
-from waypost import ids
-from waypost.audit.model import AuditEntry
+from waypost.tenancy.entry import about
 from waypost.tenancy.life import delete_environment
 from waypost.tenancy.model import DELETE_PROJECT
 
@@ -45,19 +42,9 @@ async def _bury_or_press(connection: Connection, doomed: DoomedProject) -> int:
             await delete_environment(unit, environment, actor=doomed.deleted_by, request_id=doomed.request_id)
         return len(left)
     await bury_project(connection, doomed.project.id)
-    await insert_audit(connection, _entry(doomed, doomed.project.id))
-    return 0
-
-
-def _entry(doomed: DoomedProject, project_id: UUID) -> AuditEntry:
-    """The second one of a deletion: the first was written when it was asked for."""
-    return AuditEntry(
-        id=ids.new_id(),
-        organization_id=doomed.project.organization_id,
-        project_id=project_id,
-        actor=doomed.deleted_by,
-        action=f"{DELETE_PROJECT}d",
-        target=f"project:{project_id}",
-        request_id=doomed.request_id,
-        details={"slug": doomed.project.slug, "name": doomed.project.name},
+    details = {"slug": doomed.project.slug, "name": doomed.project.name}
+    # The second entry of a deletion: the first was written when it was asked for.
+    await insert_audit(
+        connection, about(doomed.project, f"{DELETE_PROJECT}d", doomed.deleted_by, doomed.request_id, details)
     )
+    return 0

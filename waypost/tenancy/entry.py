@@ -9,7 +9,7 @@ def about(
     place: Organization | Project | Environment,
     action: str,
     actor: str,
-    request_id: str | None,
+    request_id: str | None = None,
     details: dict[str, str] | None = None,
 ) -> AuditEntry:
     """An entry with that place as its target, found under every level above it too."""

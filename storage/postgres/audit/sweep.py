@@ -7,6 +7,8 @@ take more than LIMIT at once: each bite is an entry of the audit.
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
 from storage.postgres.audit.entry import insert_audit
 from storage.postgres.database import Connection, Database
 from waypost import ids
@@ -14,6 +16,7 @@ from waypost.audit.decision import swept_digest
 from waypost.audit.model import SWEEP_ACTION, AuditEntry
 from waypost.ids import first_id_at
 from waypost.retention.model import Going
+from waypost.tenancy.entry import about
 from waypost.tenancy.model import Environment
 
 LIMIT = 10_000
@@ -47,13 +50,5 @@ async def preview_entries(connection: Connection, environment_id: UUID, keep_day
 
 
 def _entry(identifier: UUID, environment: Environment, keep_days: int, swept: list[UUID]) -> AuditEntry:
-    return AuditEntry(
-        id=identifier,
-        organization_id=environment.organization_id,
-        project_id=environment.project_id,
-        environment_id=environment.id,
-        actor="system",
-        action=SWEEP_ACTION,
-        target=f"environment:{environment.id}",
-        details={"entries": str(len(swept)), "audit_days": str(keep_days), "digest": swept_digest(swept)},
-    )
+    details = {"entries": str(len(swept)), "audit_days": str(keep_days), "digest": swept_digest(swept)}
+    return msgspec.structs.replace(about(environment, SWEEP_ACTION, "system", details=details), id=identifier)
