@@ -199,11 +199,13 @@ class ServingNodes(msgspec.Struct):
 
 
 class LastHour(msgspec.Struct):
-    """What a function did in the last hour; times from start to end of an attempt."""
+    """What a function did in the last hour; times from start to end of an attempt. `failed` is every end but completed
+    and canceled."""
 
     submitted: int = 0
     completed: int = 0
     failed: int = 0
+    canceled: int = 0
     p50_ms: float | None = None
     p99_ms: float | None = None
 
