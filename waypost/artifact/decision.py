@@ -143,7 +143,8 @@ def reference_in(payload: bytes) -> UUID | None:
 def references_within(payload: bytes) -> list[UUID]:
     """The artifacts that a payload names anywhere in it by `{"$artifact": "<id>"}`, each once, in order.
 
-    Found by their text: inside a JSON string every quote has a backslash before it, so none is taken for one.
+    Found by their text: inside a JSON string every quote has a backslash before it, so none is taken for one. A name
+    with escapes in it is not found here: nobody's encoder writes one.
     """
     if _FIELD not in payload:
         return []
