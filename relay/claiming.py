@@ -105,7 +105,7 @@ class Claimer:
             start = self._turn % len(routes) if routes else 0
             share = max(LEAST_ASK, MAX_CLAIM // max(1, len(routes)))
             for route in routes[start:] + routes[:start]:
-                nodes = list(territory.reserve(route, min(room, share)))
+                nodes = list(territory.reserve(route, min(room, share, self._hot.ask((route, rank)))))
                 if nodes:
                     plan.append(Reserved(territory, (route, rank), nodes))
                     room -= len(nodes)
@@ -167,6 +167,7 @@ class Claimer:
             last[job.route, job.rank] = (count + 1, max(key, job.key))
         for part in plan:
             count, key = last.get(part.queue, (0, NIL))
+            self._hot.gave(part.queue, len(part.nodes), count)
             if count:
                 self._hot.claimed(part.queue, key)
             if count < len(part.nodes):
