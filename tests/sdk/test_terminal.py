@@ -75,7 +75,12 @@ def terminal(platform, tmp_path) -> Iterator[Callable[..., Terminal]]:
     started: list[Terminal] = []
 
     def start(*arguments: str, **variables: str) -> Terminal:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("WAYPOST_")}
+        # The terminal's own size counts, not that of whoever runs the tests.
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith("WAYPOST_") and key not in ("COLUMNS", "LINES")
+        }
         own = {
             "TERM": "xterm-256color",
             "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
