@@ -1,8 +1,8 @@
 """The console in Debian's Chromium, against the platform of this run.
 
 `open_page(path)` opens a page as somebody: the administrator by default, with `key=…` another, with `key=None` nobody.
-At the end of a test every page that it opened must have logged no error, broken no rule of its policy and asked no
-other host for anything.
+At the end of a test every page that it opened, in whichever tab, must have logged no error, broken no rule of its
+policy, asked no other host for anything and put no key into an address.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ FLAGS = (
     "--disable-sync", "--no-first-run", "--disable-dev-shm-usage",
 )  # fmt: skip
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
+ZONE = "Europe/Helsinki"
 WAIT_MS = 15_000
 _QUIET = ("net::ERR_", "Failed to load resource")  # the browser's own lines about answers that a test provokes
 
@@ -57,10 +58,12 @@ async def chromium() -> AsyncIterator[Browser]:
 async def open_page(chromium: Browser, platform: Any) -> AsyncIterator[OpenPage]:
     contexts, problems = [], []
 
-    def watch(page: Page, origin: str) -> None:
+    def watch(page: Page, origin: str, key: str | None) -> None:
         def asked(request: Request) -> None:
             if not request.url.startswith((origin, "data:")):
                 problems.append(f"asked another host: {request.url}")
+            if key and key in request.url:
+                problems.append("put a key into an address")
 
         def said(message: Any) -> None:
             if message.type in ("error", "warning") and not any(word in message.text for word in _QUIET):
@@ -71,13 +74,13 @@ async def open_page(chromium: Browser, platform: Any) -> AsyncIterator[OpenPage]
         page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
 
     async def make(path: str = "/", *, key: str | None = "", origin: str = platform.api_url, **more: Any) -> Page:
-        options = {"viewport": DESK, "locale": "en-GB", "timezone_id": "Europe/Helsinki", **more}
+        options = {"viewport": DESK, "locale": "en-GB", "timezone_id": ZONE, **more}
         context = await chromium.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
-        page = await context.new_page()
-        watch(page, origin)
         given = platform.admin_key if key == "" else key
+        context.on("page", lambda page: watch(page, origin, given))
+        page = await context.new_page()
         if given is not None:
             await page.add_init_script(_SIGN_IN % json.dumps(given))
         await page.goto(origin + path)
@@ -125,6 +128,18 @@ async def place(platform: Any, client: Any, environment: Any, make_node_credenti
 async def common(platform: Any, client: Any, shared_environment: Any, make_node_credential: Any) -> "Place":
     """The environment that all share who neither count nor need it empty: making one takes a second or two."""
     return Place(platform, client, shared_environment, make_node_credential)
+
+
+@pytest.fixture
+def node_token(client: Any, shared_environment: Any, make_node_credential: Any) -> Callable[[], Awaitable[str]]:
+    """Tokens of new credentials in the shared environment."""
+
+    async def make() -> str:
+        credential = await make_node_credential(shared_environment.path)
+        login = {"auth": (credential.client_id, credential.client_secret), "data": {"grant_type": "client_credentials"}}
+        return str((await client.post(credential.token_url, **login)).json()["access_token"])
+
+    return make
 
 
 class Place:

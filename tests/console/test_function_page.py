@@ -25,11 +25,11 @@ async def test_no_function_yet_leads_to_the_nodes(open_page, place, axe):
     await expect(page.get_by_role("heading", name="Nodes", exact=True)).to_be_visible()
 
 
-async def test_a_function_is_paused_with_a_note_resumed_and_run(open_page, place, axe):
+async def test_a_function_is_paused_with_a_note_resumed_and_run(open_page, common, axe):
     """Whoever looks is told who paused it and why; a run's payload arrives digit by digit."""
-    async with place.node({"echo.back": echo}, name="node-3", tags=["gpu"]):
-        page = await open_page(f"{place.page}/functions")
-        await page.get_by_role("link", name="echo.back").click()
+    async with common.node({"echo.paused": echo}, name="node-3", tags=["gpu"]):
+        page = await open_page(f"{common.page}/functions")
+        await page.get_by_role("link", name="echo.paused").click()
         await expect(page.get_by_role("region", name="Nodes that have it")).to_contain_text("node-3")
         await axe(page)
         await page.get_by_role("button", name="Pause…").click()
@@ -88,10 +88,12 @@ async def thumbnail(job, payload: Picture) -> Any:
     return to_builtins(payload)
 
 
-async def test_a_function_is_run_with_a_form_of_its_schema(open_page, place, axe):
+async def test_a_function_is_run_with_a_form_of_its_schema(open_page, common, axe):
     """Field by field, with what is wrong told at the field; numbers digit by digit; turned to JSON and back."""
-    async with place.node({"image.thumbnail": thumbnail}):
-        page = await open_page(f"{place.page}/functions/image.thumbnail", color_scheme="dark")
+    async with common.node({"image.thumbnail": thumbnail}):
+        page = await open_page(f"{common.page}/functions/image.thumbnail", color_scheme="dark")
+        await expect(page.get_by_role("group", name="Input schema")).to_contain_text("#/$defs/Picture")
+        await expect(page.get_by_role("img", name="Time to run in each minute")).to_be_visible()
         await page.get_by_role("button", name="Run it now…").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("where the picture is")
@@ -141,14 +143,14 @@ async def test_a_function_is_run_with_a_form_of_its_schema(open_page, place, axe
         await expect(page.locator(".title .state")).to_have_text("completed")
 
 
-async def test_what_a_schema_does_not_say_is_typed_as_json(open_page, place):
+async def test_what_a_schema_does_not_say_is_typed_as_json(open_page, common):
     """A function without a schema has no form, and on a phone the form is not wider than the screen."""
 
     async def either(job, payload: int | str) -> Any:
         return payload
 
-    async with place.node({"echo.back": echo, "either.one": either, "image.thumbnail": thumbnail}):
-        page = await open_page(f"{place.page}/functions/echo.back", viewport=PHONE)
+    async with common.node({"echo.back": echo, "either.one": either, "image.thumbnail": thumbnail}):
+        page = await open_page(f"{common.page}/functions/echo.back", viewport=PHONE)
         for name, hint in (("echo.back", "declares no schema"), ("either.one", "Begun from the function's schema")):
             await page.goto(f"{page.url.rpartition('/')[0]}/{name}")
             await page.get_by_role("button", name="Run it now…").click()

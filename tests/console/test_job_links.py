@@ -38,14 +38,14 @@ async def test_a_job_leads_to_its_trigger_and_the_table_to_the_jobs_of_one(open_
     await expect(rows).to_have_count(1)
 
 
-async def test_a_webhooks_job_shows_the_request_that_made_it(open_page, place, axe):
+async def test_a_webhooks_job_shows_the_request_that_made_it(open_page, common, axe):
     """When it was received and with which headers, credentials masked; for a viewer, too."""
     hook = {"kind": "webhook", "name": "pushes", "verify": {"scheme": "bearer"}, "job": {"function": "a.one"}}
-    made = (await place.client.post(f"{place.environment.path}/triggers", json=hook)).json()
+    made = (await common.client.post(f"{common.environment.path}/triggers", json=hook)).json()
     headers = {"authorization": f"Bearer {made['secret']}", "x-github-event": "push"}
-    job = (await place.client.post(f"/hooks/{made['id']}", json={"n": 1}, headers=headers)).json()["job_id"]
-    await place.submit("a.one")
-    page = await open_page(f"{place.page}/jobs/{job}", key=await place.viewer_key(), color_scheme="dark")
+    job = (await common.client.post(f"/hooks/{made['id']}", json={"n": 1}, headers=headers)).json()["job_id"]
+    await common.submit("a.one")
+    page = await open_page(f"{common.page}/jobs/{job}", key=await common.viewer_key(), color_scheme="dark")
     details = page.get_by_role("region", name="Details")
     await expect(details).to_contain_text("received ")
     await details.get_by_text("Request headers").click()
@@ -54,20 +54,20 @@ async def test_a_webhooks_job_shows_the_request_that_made_it(open_page, place, a
     await axe(page)
 
 
-async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, place, axe):
+async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, common, axe):
     """Its own artifacts, those that payload and result refer to, and one that is gone; each with size and type."""
     files = {"file": ("notes.txt", b"what was asked")}
-    source = (await place.client.post(f"{place.environment.path}/artifacts", files=files)).json()["id"]
+    source = (await common.client.post(f"{common.environment.path}/artifacts", files=files)).json()["id"]
 
     async def render(job, payload):
         made = await job.artifacts.put(b"%PDF-1.4 made", name="report.pdf")
         return {"report": {"$artifact": made.id}}
 
-    async with place.node({"report.render": render}):
+    async with common.node({"report.render": render}):
         payload = {"of": [{"$artifact": source}, {"$artifact": NOWHERE}]}
-        job = await place.submit("report.render", payload)
-        await place.ended(job)
-    page = await open_page(f"{place.page}/jobs/{job}", viewport=PHONE, color_scheme="dark")
+        job = await common.submit("report.render", payload)
+        await common.ended(job)
+    page = await open_page(f"{common.page}/jobs/{job}", viewport=PHONE, color_scheme="dark")
     artifacts = page.get_by_role("region", name="Artifacts")
     await expect(artifacts.get_by_role("listitem").filter(has_text="report.pdf")).to_contain_text(
         "13 bytes; uploaded by this job, named in the result"
@@ -91,25 +91,25 @@ async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, place,
     await expect(artifacts.get_by_role("alert")).to_have_text("Its content is lost.")
 
 
-async def test_a_viewer_sees_what_artifacts_there_are_and_downloads_none(open_page, place):
+async def test_a_viewer_sees_what_artifacts_there_are_and_downloads_none(open_page, common):
     """What the job put is shown to who may look; content is for who may operate."""
 
     async def put(job, payload):
         await job.artifacts.put(b"x", name="kept.bin")
 
-    async with place.node({"put.one": put}):
-        job = await place.submit("put.one", {})
-        await place.ended(job)
-    page = await open_page(f"{place.page}/jobs/{job}", key=await place.viewer_key())
+    async with common.node({"put.one": put}):
+        job = await common.submit("put.one", {})
+        await common.ended(job)
+    page = await open_page(f"{common.page}/jobs/{job}", key=await common.viewer_key())
     await expect(page.get_by_role("button", name="Download kept.bin")).to_be_disabled()
 
 
-async def test_a_replay_and_what_it_replays_lead_to_each_other(open_page, place):
+async def test_a_replay_and_what_it_replays_lead_to_each_other(open_page, common):
     """Both ways."""
-    job = await place.submit("a.one", delay_seconds=3600)
-    await place.client.post(f"{place.environment.path}/jobs/{job}/cancel")
-    replay = (await place.client.post(f"{place.environment.path}/jobs/{job}/replay", json={})).json()["id"]
-    page = await open_page(f"{place.page}/jobs/{job}")
+    job = await common.submit("a.one", delay_seconds=3600)
+    await common.client.post(f"{common.environment.path}/jobs/{job}/cancel")
+    replay = (await common.client.post(f"{common.environment.path}/jobs/{job}/replay", json={})).json()["id"]
+    page = await open_page(f"{common.page}/jobs/{job}")
     await page.get_by_role("link", name=replay).click()
     await page.get_by_role("link", name=job).click()
     await expect(page.locator(".id")).to_contain_text(job)

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from playwright.async_api import expect
 from waypost_sdk import NonRetryable
 
-from tests.console.conftest import PHONE
+from tests.console.conftest import PHONE, ZONE
+from tests.relay.fake_node import FakeNode
 
 BIG = "1234567890123456789012345678901234567890"
 SCRIPT = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -123,6 +126,36 @@ async def test_a_viewer_is_told_why_there_is_no_payload_and_no_button(open_page,
     await expect(page.get_by_role("button", name="Cancel…")).to_be_disabled()
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     await axe(page)
+
+
+async def test_a_lost_attempt_stands_in_the_timeline(open_page, common, node_token):
+    """With the node that had it, its relay and the reason; then the one that ended it."""
+    leaving = await FakeNode(common.platform.relay_address, await node_token()).join(["lost.one"], name="node-8")
+    job = await common.submit("lost.one", {}, retry={"max_attempts": 2, "backoff": "none"})
+    await asyncio.wait_for(leaving.assigned.get(), 15)
+    await leaving.call.done_writing()  # it takes its leave with the job in its hands
+    async with common.node({"lost.one": echo}, name="node-9"):
+        await common.ended(job)
+        await leaving.close()
+    page = await open_page(f"{common.page}/jobs/{job}")
+    attempts = page.get_by_role("region", name="What happened").locator(".of-attempt")
+    await expect(attempts).to_have_count(2)
+    for word in ("Attempt 1", "lost", "on node-8", "via relay-"):
+        await expect(attempts.first).to_contain_text(word)
+    await expect(page.locator(".attempt-error")).to_contain_text("node_lost")
+    await expect(attempts.last).to_contain_text("on node-9")
+
+
+async def test_times_are_those_of_the_reader_with_utc_on_hover(open_page, common):
+    """In the browser's zone, to the second; on hover as the API says it."""
+    job = await common.submit("a.one", delay_seconds=3600)
+    said = (await common.client.get(f"{common.environment.path}/jobs/{job}")).json()["created_at"]
+    page = await open_page(f"{common.page}/jobs/{job}")
+    created = page.get_by_role("region", name="Details").locator("time").first
+    here = datetime.fromisoformat(said).astimezone(ZoneInfo(ZONE))
+    await expect(created).to_contain_text(f"{here:%H:%M:%S}")
+    await expect(created).to_contain_text(f"{here.day} ")
+    await expect(created).to_have_attribute("title", said.replace("T", " ").replace("Z", " UTC"))
 
 
 async def test_an_unknown_job_is_not_found(open_page, common):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ async def test_what_is_pasted_connects_a_node(open_page, place, axe):
         card = page.locator(".card")
         await expect(card).to_contain_text("active")
         await expect(card).to_contain_text("gpu")
+        await expect(card).to_contain_text("round trip")
+        await expect(card.get_by_role("meter", name="Slots of")).to_be_visible()
+        await expect(page.locator(".panel", has=card)).to_contain_text(re.compile(r"relay-\d+: 1 node"))
         await card.get_by_role("link").click()
         await expect(page.get_by_role("link", name="text.count")).to_be_visible()
     finally:
@@ -47,10 +51,10 @@ async def test_what_is_pasted_connects_a_node(open_page, place, axe):
     await expect(page.get_by_text("None yet")).to_be_visible()
 
 
-async def test_a_node_is_drained(open_page, place, axe):
+async def test_a_node_is_drained(open_page, common, axe):
     """It is told to leave; its page says so and keeps its record."""
-    async with place.node({"echo.back": echo}, name="node-5"):
-        page = await open_page(f"{place.page}/nodes")
+    async with common.node({"echo.back": echo}, name="node-5"):
+        page = await open_page(f"{common.page}/nodes")
         await page.get_by_role("link", name="node-5").click()
         await expect(page.locator(".title .state")).to_have_text("active")
         await axe(page)

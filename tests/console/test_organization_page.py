@@ -76,11 +76,11 @@ async def test_members_keys_limits_and_audit_of_an_organization(open_page, axe):
     await expect(page.get_by_label("Link")).to_be_visible()
 
 
-async def test_usage_is_a_chart_a_table_and_a_file(open_page, place, axe):
+async def test_usage_is_a_chart_a_table_and_a_file(open_page, common, axe):
     """By day, hour or all together; the file has what the table shows, digit by digit."""
     big = "12345678901234567890.125"
-    await tell(place, big, "own.units")
-    page = await open_page(f"{place.page}/settings/usage", key=await place.viewer_key())
+    await tell(common, big, "own.units")
+    page = await open_page(f"{common.page}/settings/usage", key=await common.viewer_key())
     table = page.get_by_role("region", name="Sums")
     await expect(table.get_by_role("row", name="own.units")).to_contain_text("12 345 678 901 234 567 890.125")
     await page.get_by_label("In the chart").select_option("own.units")

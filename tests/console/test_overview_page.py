@@ -1,9 +1,12 @@
 """The overview: how an environment does, and what needs somebody."""
 
+import re
+
 from playwright.async_api import expect
 from waypost_sdk import NonRetryable
 
 from tests.console.conftest import PHONE
+from tests.receiver import Receiver, answer
 
 
 async def echo(job, payload):
@@ -25,7 +28,7 @@ async def test_an_empty_environment_needs_nobody(open_page, place, axe):
 
 
 async def test_figures_are_live_and_what_needs_attention_leads_to_it(open_page, place, axe):
-    """A dead letter, a function nobody serves and a paused one, each a link to where it is put right."""
+    """A function nobody serves and a paused one, each a link to where it is put right."""
     page = await open_page(f"{place.page}/overview")
     await expect(page.get_by_text("nothing waits")).to_be_visible()
     async with place.node({"well.done": echo, "ill.done": refuse}):
@@ -43,6 +46,33 @@ async def test_figures_are_live_and_what_needs_attention_leads_to_it(open_page, 
         await expect(needs.get_by_role("link", name="well.done is paused")).to_be_visible()
         await needs.get_by_role("link", name="1 job waits for nobody.has").click()
     await expect(page.locator(".table-body [role=row]")).to_contain_text(["nobody.has"])
+
+
+async def test_what_was_given_up_disabled_or_lost_leads_to_it(open_page, place, axe):
+    """A dead letter, an endpoint that wants nothing any more, and a node that was gone without a word."""
+
+    async def fail(job, payload):
+        raise ValueError("not today")
+
+    async with Receiver(answer(410)) as receiver, place.node({"dead.end": fail}, name="node-1") as node:
+        subscriptions = f"{place.environment.path}/subscriptions"
+        given = {"url": receiver.url, "events": ["job.dead_letter"]}
+        one = (await place.client.post(subscriptions, json=given)).json()["id"]
+        await place.client.post(f"{subscriptions}/{one}/test")
+        await place.ended(await place.submit("dead.end", {}, retry={"max_attempts": 1}))
+        node._runtime.abandon()  # as when its process is killed
+        page = await open_page(f"{place.page}/overview")
+        needs = page.get_by_role("region", name="Needs attention")
+        await expect(needs.get_by_role("listitem")).to_have_count(3)
+        await axe(page)
+        for link, there in (
+            ("1 dead letter", page.locator(".table-body [role=row]").filter(has_text="dead.end")),
+            (f"Deliveries to {receiver.url} are disabled", page.get_by_text("disabled: gone")),
+            (re.compile("The node node-1 was lost"), page.get_by_role("heading", name="node-1")),
+        ):
+            await needs.get_by_role("link", name=link).click()
+            await expect(there).to_be_visible()
+            await page.go_back()
 
 
 async def test_the_last_hour_is_there_when_the_page_is_opened(open_page, place, axe):

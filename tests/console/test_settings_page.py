@@ -1,5 +1,6 @@
 """Settings: keys, members, limits, audit; and where an invitation leads."""
 
+import asyncio
 import secrets
 
 from playwright.async_api import expect
@@ -92,3 +93,49 @@ async def test_a_key_of_an_environment_is_told_what_it_may_not(open_page, common
     await expect(page.get_by_role("alert").first).to_contain_text("ManageEnvironment")
     assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     await axe(page)
+
+
+async def test_an_environment_is_suspended_resumed_and_deleted(open_page, place, axe):
+    """Each in steps that are watched; nothing is changed that was not seen, and deleted only what is named by hand."""
+    path, slug = f"{place.page}/settings/environment", place.environment.slug
+    viewer = await open_page(path, key=await place.viewer_key())
+    await expect(viewer.get_by_text("ManageEnvironment")).to_be_visible()
+    await expect(viewer.get_by_role("button", name="Suspend…")).to_be_disabled()
+    await expect(viewer.get_by_role("button", name="Delete…")).to_be_disabled()
+
+    page = await open_page(path)
+    dialog = page.get_by_role("dialog")
+    steps = dialog.get_by_role("listitem")
+    await page.get_by_role("button", name="Suspend…").click()
+    await dialog.get_by_role("button", name="Suspend", exact=True).click()
+    await expect(steps.filter(has_text="sessions")).to_contain_text("done")
+    await expect(dialog.get_by_role("status")).to_contain_text("suspended")
+    await dialog.get_by_role("button", name="Close").click()
+    assert (await place.client.post(f"{place.environment.path}/jobs", json={"function": "a.b"})).status_code == 409
+    await page.get_by_role("button", name="Resume…").click()
+    await dialog.get_by_role("button", name="Resume", exact=True).click()
+    await expect(steps.filter(has_text="login")).to_contain_text("done")
+    await expect(dialog.get_by_role("status")).to_contain_text("ready")
+    await dialog.get_by_role("button", name="Close").click()
+
+    async def stay(job, payload):
+        await asyncio.sleep(60)
+
+    async with place.node({"stay.here": stay}):
+        await place.submit("stay.here")
+        await page.get_by_role("button", name="Delete…").click()
+        delete = dialog.get_by_role("button", name="Delete", exact=True)
+        await expect(delete).to_be_disabled()
+        await dialog.get_by_label(f"Type {slug}").fill(slug[:-1])
+        await expect(delete).to_be_disabled()
+        await dialog.get_by_label(f"Type {slug}").fill(slug)
+        await axe(page)
+        await place.client.patch(place.environment.path, json={"name": "Renamed"})
+        await delete.click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("It has changed since it was read")
+        await delete.click()
+        await expect(steps.filter(has_text="jobs")).to_contain_text("done")  # what runs has its grace after that
+    await expect(dialog.get_by_role("status")).to_contain_text("is gone", timeout=30_000)
+    await dialog.get_by_role("link", name="All environments").click()
+    await expect(page.get_by_role("heading", name="Environments")).to_be_visible()
+    await expect(page.get_by_role("link", name=slug)).to_have_count(0)

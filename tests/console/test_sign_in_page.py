@@ -30,6 +30,8 @@ async def test_a_key_opens_the_page_that_was_asked_for_and_is_kept_for_the_tab_o
     await expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
     assert await page.context.cookies() == []
     assert await page.evaluate("Object.keys(localStorage)") == []
+    assert await page.evaluate("indexedDB.databases()") == []
+    assert await page.evaluate("caches.keys()") == []
     other = await page.context.new_page()
     await other.goto(platform.api_url + asked)
     await expect(other.get_by_role("tab", name="Key")).to_be_visible()
@@ -66,7 +68,7 @@ async def test_a_person_signs_in_and_out_in_two_tabs(open_page, platform, common
     await page.get_by_label("E-mail address").fill(someone.email)
     await page.get_by_label("Password").fill("not the password")
     await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_contain_text("The e-mail address or the password is wrong.")
     await page.get_by_label("Password").fill(someone.password)
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("heading", name="later.on")).to_be_visible()
@@ -88,21 +90,59 @@ async def test_a_person_signs_in_and_out_in_two_tabs(open_page, platform, common
     await expect(other.get_by_label("Password")).to_be_visible()
 
 
-async def test_the_switcher_keeps_the_section(open_page, common, platform):
-    """From the jobs of one environment to those of another, by keyboard alone; and to the organization."""
-    page = await open_page(f"{common.page}/jobs")
+async def test_what_another_person_in_another_tab_may_do_is_not_done_from_this_one(open_page, platform, common):
+    """The cookie speaks for whoever signed in last: a change from somebody else's tab is refused, and it says why."""
+    one, two = await make_someone(platform), await make_someone(platform)
+    job = await common.submit("later.on", delay_seconds=3600)
+    page = await open_page(f"{common.page}/jobs/{job}", key=None)
+    await sign_in(page, one)
+    await page.get_by_role("button", name="Cancel…").click()
+    other = await page.context.new_page()
+    await other.goto(platform.api_url + "/sign-in")
+    await sign_in(other, two)
+    await expect(other.get_by_role("heading", name="Environments")).to_be_visible()
+    await page.get_by_role("button", name="Cancel the job").click()
+    await expect(page.get_by_role("status").filter(has_text="in another tab")).to_be_visible()
+    assert (await common.client.get(f"{common.environment.path}/jobs/{job}")).json()["state"] == "queued"
+
+
+async def sign_in(page, someone):
+    await page.get_by_label("E-mail address").fill(someone.email)
+    await page.get_by_label("Password").fill(someone.password)
+    await page.get_by_role("button", name="Sign in").click()
+
+
+async def test_who_has_no_role_is_told_so(open_page, platform, common, axe):
+    """Signed in, and nothing in sight; a page of an environment is one that is not there."""
+    page = await open_page("/", key=None, color_scheme="dark")
+    await sign_in(page, await make_someone(platform, role=None))
+    await expect(page.get_by_text("This account has no role anywhere")).to_be_visible()
+    await axe(page)
+    await page.goto(platform.api_url + f"{common.page}/jobs")
+    await expect(page.get_by_role("alert")).to_contain_text("Not found")
+
+
+async def test_the_switcher_keeps_the_page(open_page, common, platform):
+    """From the failed jobs of one environment to those of another, by keyboard alone; and to the organization."""
+    page = await open_page(f"{common.page}/jobs?state=failed")
     switcher = page.get_by_role("button", name="Environment")
     await switcher.focus()
     await page.keyboard.press("Enter")
-    target = platform.environment.rpartition("/")[2]
-    option = page.get_by_role("menuitemradio").filter(has=page.get_by_text(target, exact=True)).first
-    await expect(option).to_be_visible()
-    await option.press("Enter")
-    await expect(switcher).to_contain_text(target)
-    assert path_of(page) == f"/e/{platform.environment}/jobs"
+    await choose(page, platform.environment, "ArrowDown")
+    await page.wait_for_url(f"**/e/{platform.environment}/jobs?state=failed")
+    await expect(switcher).to_contain_text(platform.environment.rpartition("/")[2])
     await switcher.press("Enter")
-    await page.get_by_role("menuitem", name="default", exact=True).press("Enter")
+    await choose(page, "organization:default", "ArrowUp")
     await expect(page.get_by_role("button", name="New project…")).to_be_visible()
+
+
+async def choose(page, key, arrow):
+    """Go through the open menu to the item with this key, and take it."""
+    focused = page.locator("[role^=menuitem]:focus")
+    await expect(focused).to_have_count(1)  # the menu has taken the focus: not before that is it the keyboard's
+    while await focused.get_attribute("data-key") != key:
+        await page.keyboard.press(arrow)
+    await page.keyboard.press("Enter")
 
 
 async def test_home_lists_what_is_in_sight_and_a_strange_place_is_not_found(open_page, common, axe):

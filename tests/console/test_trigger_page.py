@@ -52,13 +52,13 @@ async def test_a_schedule_is_made_tested_paused_and_deleted(open_page, place, ax
     await expect(page.get_by_text("No triggers yet")).to_be_visible()
 
 
-async def test_a_schedule_is_changed_unless_somebody_was_quicker(open_page, place, axe):
+async def test_a_schedule_is_changed_unless_somebody_was_quicker(open_page, common, axe):
     """Every field is there as it is; a change of somebody else in the meantime is said and begun from."""
     job = {"function": "repo.sync", "tags": ["region in (eu, us)"], "priority": 7}
     given = {"kind": "schedule", "name": "poll", "job": job, "schedule": {"every_seconds": 3600}, "overlap": "skip"}
-    path = f"{place.environment.path}/triggers"
-    made = (await place.client.post(path, json=given)).json()
-    page = await open_page(f"{place.page}/triggers/{made['id']}", viewport=PHONE)
+    path = f"{common.environment.path}/triggers"
+    made = (await common.client.post(path, json=given)).json()
+    page = await open_page(f"{common.page}/triggers/{made['id']}", viewport=PHONE)
     await page.get_by_role("button", name="Edit…").click()
     await expect(page.get_by_label("Seconds", exact=True)).to_have_value("3600")
     await expect(page.get_by_label("When the one before still runs")).to_have_value("skip")
@@ -66,7 +66,7 @@ async def test_a_schedule_is_changed_unless_somebody_was_quicker(open_page, plac
     await page.get_by_text("More about its jobs").click()
     await expect(page.get_by_label("Tags")).to_have_value("region in (eu, us)")
     await axe(page)
-    await place.client.patch(f"{path}/{made['id']}", json={"name": "theirs"})
+    await common.client.patch(f"{path}/{made['id']}", json={"name": "theirs"})
     await page.get_by_label("Repeats").select_option("cron")
     await page.get_by_label("Times", exact=True).fill("30 4 * * MON")
     await page.get_by_role("button", name="Save").click()
@@ -78,7 +78,7 @@ async def test_a_schedule_is_changed_unless_somebody_was_quicker(open_page, plac
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("30 4 * * MON (UTC)")).to_be_visible()
     await expect(page.get_by_text("up to 20 s later")).to_be_visible()
-    changed = (await place.client.get(f"{path}/{made['id']}")).json()
+    changed = (await common.client.get(f"{path}/{made['id']}")).json()
     assert (changed["name"], changed["overlap"], changed["jitter_seconds"]) == ("theirs", "skip", 20)
     assert (changed["job"]["tags"], changed["job"]["priority"]) == (["region in (eu, us)"], 7)
 

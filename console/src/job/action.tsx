@@ -64,6 +64,7 @@ function Cancel({ job, place, close }: Props) {
 
 function Replay({ job, place, close }: Props) {
   const navigate = useNavigate();
+  const client = useQueryClient();
   const [once] = useState(onceKey);
   const [before] = useState(() => indented(job.payload ?? "null"));
   const [payload, setPayload] = useState(before);
@@ -75,6 +76,7 @@ function Replay({ job, place, close }: Props) {
     },
     onSuccess: async (made) => {
       close();
+      void client.invalidateQueries({ queryKey: ["job", place, job.id] }); // it tells of its newest replay
       await navigate({ to: "/e/$org/$project/$environment/jobs/$job", params: { ...place, job: made.id } });
     },
   });

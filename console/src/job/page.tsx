@@ -190,7 +190,7 @@ function Details({ job, place }: { job: Job; place: Place }) {
       </Fact>
       {job.trigger_id && <Origin place={place} trigger={job.trigger_id} job={job} />}
       {job.replay_of && <Other name="Replay of" id={job.replay_of} place={place} />}
-      {job.replayed_by && <Other name="Replayed by" id={job.replayed_by} place={place} />}
+      {job.replayed_by && <Other name="Last replayed by" id={job.replayed_by} place={place} />}
       {job.trace_id && (
         <Fact name="Trace">
           <code>{job.trace_id}</code>

@@ -71,15 +71,16 @@ export function WatchSteps({ place }: { place: Place }) {
   );
 }
 
-function Watched({ place, close }: { place: Place; close: () => void }) {
+/** The steps of the phase that an environment is in, as they are done, until it stands still or is gone. */
+export function Watched({ place, close }: { place: Place; close: () => void }) {
   const client = useQueryClient();
   const query = useQuery(stepsQuery(place));
-  const status = query.data?.status;
+  const status = query.error?.status === 404 ? "gone" : query.data?.status;
   useEffect(() => {
     if (status === undefined) return;
-    void client.invalidateQueries({ queryKey: ["environments-of", place.org, place.project] });
-    void client.invalidateQueries({ queryKey: ["environments"] });
-  }, [client, status, place.org, place.project]);
+    for (const queryKey of [["environments-of", place.org, place.project], ["environments"], ["environment", place]]) void client.invalidateQueries({ queryKey });
+  }, [client, status, place.org, place.project, place.environment]);
+  if (status === "gone") return <Gone place={place} />;
   return (
     <Loaded query={query}>
       {(found) => (
@@ -109,5 +110,20 @@ function Watched({ place, close }: { place: Place; close: () => void }) {
         </>
       )}
     </Loaded>
+  );
+}
+
+function Gone({ place }: { place: Place }) {
+  return (
+    <>
+      <p role="status">
+        <Foreign>{place.environment}</Foreign> is gone, with everything that was in it.
+      </p>
+      <div className="buttons end">
+        <Link className="button primary" to="/">
+          All environments
+        </Link>
+      </div>
+    </>
   );
 }

@@ -2,6 +2,7 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, body, E, type Place, type Schemas } from "../api/client";
 import type { Problem } from "../api/problem";
+import { tagged, type Tagged } from "../kit/edit";
 
 export type Organization = Schemas["OrganizationView"];
 export type Project = Schemas["ProjectView"];
@@ -35,14 +36,23 @@ export const environmentsQuery = (org: string, project: string) =>
     refetchInterval: ({ state }) => (state.data?.some(isMoving) ? MOVING_MS : false),
   });
 
-/** One with its steps, until it stands still. */
+/** One, with the tag that a change of it names. */
+export const environmentQuery = (place: Place) =>
+  queryOptions<Tagged<Environment>, Problem>({
+    queryKey: ["environment", place],
+    queryFn: async () => tagged(await api.GET(`${E}`, { params: { path: place } })),
+  });
+
+/** One with its steps, until it stands still or is gone. */
 export const stepsQuery = (place: Place) =>
   queryOptions<Environment, Problem>({
     queryKey: ["steps", place],
     queryFn: async () => body(await api.GET(`${E}`, { params: { path: place } })),
-    refetchInterval: ({ state }) => (state.data && !isMoving(state.data) ? false : STEPS_MS),
+    refetchInterval: ({ state }) => (state.error?.status === 404 || (state.data && !isMoving(state.data)) ? false : STEPS_MS),
   });
 
-export function isMoving({ status }: Environment): boolean {
-  return status === "provisioning" || status === "deleting";
+/** Whether it is on its way: its status changes at once, its steps are done after that. */
+export function isMoving({ status, steps = [] }: Pick<Environment, "status" | "steps">): boolean {
+  if (status === "failed") return false;
+  return status === "provisioning" || status === "deleting" || steps.some((step) => step.state !== "done");
 }

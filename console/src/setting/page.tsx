@@ -4,6 +4,7 @@ import { Empty } from "../kit/panel";
 import { usePlace } from "../shell/place";
 import { Audit } from "./audit";
 import { EnvironmentKeys, OrganizationKeys } from "./key";
+import { Life } from "./life";
 import { Limits } from "./limit";
 import { Members } from "./member";
 import { Usage } from "./usage";
@@ -14,6 +15,7 @@ const TABS = [
   ["limits", "Limits"],
   ["usage", "Usage"],
   ["audit", "Audit"],
+  ["environment", "Environment"],
 ] as const;
 
 export function SettingsPage() {
@@ -46,6 +48,7 @@ export function SettingsPage() {
       {tab === "limits" && <Limits place={place} />}
       {tab === "usage" && <Usage place={place} />}
       {tab === "audit" && <Audit place={place} />}
+      {tab === "environment" && <Life place={place} />}
       {!TABS.some(([key]) => key === tab) && <Empty title="There is no such setting" />}
     </div>
   );

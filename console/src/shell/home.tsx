@@ -1,5 +1,6 @@
 /** Every environment in sight: where one begins. */
 import { Link } from "@tanstack/react-router";
+import { useWhoAmI } from "../account/session";
 import { Empty, Loaded } from "../kit/panel";
 import { State } from "../kit/text";
 import { keyOf, projectsOf, useEnvironments, useOrganizations } from "./switcher";
@@ -13,11 +14,7 @@ export function Home() {
       <Loaded query={query}>
         {(found) =>
           found.length === 0 ? (
-            <Empty title="No environment is in sight">
-              <p>
-                This account has a role, but nothing lies there yet. Make an environment in the organization, or ask for a role in a project.
-              </p>
-            </Empty>
+            <Nothing />
           ) : (
             projectsOf(found).map(([title, environments]) => (
               <section key={title} className="panel">
@@ -41,6 +38,19 @@ export function Home() {
         }
       </Loaded>
     </div>
+  );
+}
+
+function Nothing() {
+  const whoami = useWhoAmI();
+  return (
+    <Empty title="No environment is in sight">
+      {whoami.data?.roles.length === 0 ? (
+        <p>This account has no role anywhere. Whoever administers an organization can give it one.</p>
+      ) : (
+        <p>This account has a role, but nothing lies there yet. Make an environment in the organization, or ask for a role in a project.</p>
+      )}
+    </Empty>
   );
 }
 

@@ -6,6 +6,7 @@ import { signOut, useWhoAmI } from "../account/session";
 import { useConnected } from "../api/connection";
 import { usePlace } from "./place";
 import { Switcher } from "./switcher";
+import { Whole } from "./whole";
 
 const SECTIONS = [
   ["overview", "Overview"],
@@ -85,7 +86,9 @@ export function Shell() {
       </nav>
       <main id="main" tabIndex={-1}>
         <Banner />
-        <Outlet />
+        <Whole>
+          <Outlet />
+        </Whole>
       </main>
     </div>
   );
@@ -102,7 +105,9 @@ export function Bare() {
       </header>
       <main id="main">
         <Banner />
-        <Outlet />
+        <Whole>
+          <Outlet />
+        </Whole>
       </main>
     </div>
   );

@@ -1,4 +1,4 @@
-/** From one environment to another, staying in the same section. */
+/** From one environment to another, staying on the same page. */
 import { useQuery } from "@tanstack/react-query";
 import { useLocation, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
@@ -9,6 +9,7 @@ import type { Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { Loaded } from "../kit/panel";
 import { State } from "../kit/text";
+import { sameIn } from "./target";
 
 const ORGANIZATION = "organization:"; // no slug has a colon
 
@@ -50,7 +51,7 @@ function Choices({ place, close }: { place: Place; close: () => void }) {
   const query = useEnvironments();
   const organizations = useOrganizations();
   const navigate = useNavigate();
-  const section = useLocation({ select: (location) => location.pathname.split("/")[5] ?? "overview" });
+  const { pathname, searchStr } = useLocation();
   return (
     <Loaded query={query}>
       {(found) => (
@@ -60,8 +61,9 @@ function Choices({ place, close }: { place: Place; close: () => void }) {
           autoFocus="first"
           onAction={(key) => {
             close();
-            const org = String(key).startsWith(ORGANIZATION) ? String(key).slice(ORGANIZATION.length) : null;
-            void (org === null ? navigate({ to: `/e/${key}/${section}` as "/" }) : navigate({ to: "/orgs/$org/$tab", params: { org, tab: "projects" } }));
+            const chosen = String(key);
+            if (chosen.startsWith(ORGANIZATION)) void navigate({ to: "/orgs/$org/$tab", params: { org: chosen.slice(ORGANIZATION.length), tab: "projects" } });
+            else void navigate({ href: sameIn(placeOf(chosen), pathname, searchStr) });
           }}
         >
           {projectsOf(found).map(([title, environments]) => (
@@ -93,6 +95,11 @@ function Choices({ place, close }: { place: Place; close: () => void }) {
 
 export function keyOf(place: Place): string {
   return `${place.org}/${place.project}/${place.environment}`;
+}
+
+function placeOf(key: string): Place {
+  const [org = "", project = "", environment = ""] = key.split("/");
+  return { org, project, environment };
 }
 
 export function projectsOf(found: Seen[]): [string, Seen[]][] {
