@@ -5,6 +5,7 @@ import { useEffect, useState, type ReactNode } from "react";
 import { Loading } from "../kit/panel";
 
 const PATIENCE_MS = 1_500; // then what there is
+const QUIET_MS = 25; // an answer may lead to the next question
 const FIRST: QueryFilters = { predicate: ({ state }) => state.status === "pending" };
 
 export function Whole({ children }: { children: ReactNode }) {
@@ -14,7 +15,9 @@ export function Whole({ children }: { children: ReactNode }) {
   useIsFetching(FIRST); // looks again when that changes
   const isThere = shown === page;
   useEffect(() => {
-    if (!isThere && client.isFetching(FIRST) === 0) show(page);
+    if (isThere) return undefined;
+    const timer = setTimeout(() => client.isFetching(FIRST) === 0 && show(page), QUIET_MS);
+    return () => clearTimeout(timer);
   });
   useEffect(() => {
     const timer = setTimeout(() => show(page), PATIENCE_MS);
