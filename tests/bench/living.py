@@ -24,6 +24,7 @@ AT_ONCE = 2
 # 108, 110, 99, 102; gateway 61, then 62-63; relay and worker did not move.
 WARM = 100
 SECONDS = 60
+LOOKS = 7  # at the memory, a second apart
 
 # Everything that has the name of an environment, in one look.
 _LEFT = """
@@ -137,6 +138,11 @@ def _left(stack: Stack) -> dict[str, int]:
 
 
 def _memory(stack: Stack) -> dict[str, int]:
+    """Private bytes of each process and its children, the median of a few looks: PostgreSQL's workers come and go."""
     pids = stack.pids()
     roots = set(pids.values())
-    return {name: private_bytes(tree(pid, roots)) for name, pid in pids.items()}
+    looks: list[dict[str, int]] = []
+    for _ in range(LOOKS):
+        looks.append({name: private_bytes(tree(pid, roots)) for name, pid in pids.items()})
+        time.sleep(1)
+    return {name: int(statistics.median(look[name] for look in looks)) for name in pids}
