@@ -211,3 +211,13 @@ def path_of(page: Page) -> str:
     """The page's address without its host."""
     parts = urlsplit(page.url)
     return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def refusing(status: int, code: str, detail: str) -> Callable[[Any], Awaitable[None]]:
+    """A handler for `page.route`: every request is answered as the API answers an error."""
+    problem = {"status": status, "code": code, "detail": detail, "request_id": "r-1"}
+
+    async def refuse(route: Any) -> None:
+        await route.fulfill(status=status, content_type="application/problem+json", body=json.dumps(problem))
+
+    return refuse

@@ -5,7 +5,7 @@ import contextlib
 from playwright.async_api import Error as PlaywrightError
 from playwright.async_api import expect
 
-from tests.console.conftest import DESK, PHONE
+from tests.console.conftest import DESK, PHONE, refusing
 
 SECTIONS = ("overview", "jobs", "functions", "nodes", "triggers")
 SETTINGS = tuple(f"settings/{tab}" for tab in ("keys", "members", "limits", "usage", "audit", "environment"))
@@ -132,15 +132,11 @@ async def test_going_from_tab_to_tab_keeps_the_focus(open_page, common):
 async def test_every_screen_says_what_it_could_not_read_and_reads_it_again(open_page, common, platform):
     """The API's own sentence with the request's id; no part of the page stays empty without a word."""
 
-    async def fail(route):
-        body = '{"status":500,"code":"internal_error","detail":"Something failed here.","request_id":"r-1"}'
-        await route.fulfill(status=500, content_type="application/problem+json", body=body)
-
     page = await open_page("/sign-in")
     alerts = page.get_by_role("alert")
     again = page.get_by_role("button", name="Try again")
     for path in await screens_of(common):
-        await page.route("**/v1/orgs/**", fail)
+        await page.route("**/v1/orgs/**", refusing(500, "internal_error", "Something failed here."))
         await page.goto(platform.api_url + path)
         await expect(alerts.first, path).to_contain_text("Something failed here.")
         await expect(alerts.first, path).to_contain_text("r-1")

@@ -1,12 +1,11 @@
 """Where a job leads: the trigger and the firing that it came of, its artifacts, what it replays and its replay."""
 
 import asyncio
-import json
 from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.console.conftest import PHONE
+from tests.console.conftest import PHONE, refusing
 
 NOWHERE = "01a1ff07-0000-7000-8000-000000000000"
 
@@ -82,11 +81,7 @@ async def test_what_a_job_uploaded_and_names_can_be_downloaded(open_page, common
     assert file.suggested_filename == "notes.txt"
     assert await asyncio.to_thread(Path(await file.path()).read_bytes) == b"what was asked"
 
-    async def refuse(route):
-        body = json.dumps({"status": 409, "code": "content_missing", "detail": "Its content is lost."})
-        await route.fulfill(status=409, content_type="application/problem+json", body=body)
-
-    await page.route("**/content", refuse)
+    await page.route("**/content", refusing(409, "content_missing", "Its content is lost."))
     await artifacts.get_by_role("button", name="Download report.pdf").click()
     await expect(artifacts.get_by_role("alert")).to_have_text("Its content is lost.")
 

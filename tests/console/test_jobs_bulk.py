@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.console.conftest import PHONE
+from tests.console.conftest import PHONE, refusing
 
 BIG = "1234567890123456789012345678901234567890"
 
@@ -60,11 +60,7 @@ async def test_canceling_many_can_be_stopped_and_tells_a_refusal(open_page, plac
     await dialog.get_by_role("button", name="Close").click()
     await page.unroute_all()
 
-    async def refuse(route):
-        body = '{"status":403,"code":"permission_denied","detail":"The role was taken away."}'
-        await route.fulfill(status=403, content_type="application/problem+json", body=body)
-
-    await page.route("**/cancel", refuse)
+    await page.route("**/cancel", refusing(403, "permission_denied", "The role was taken away."))
     await page.get_by_role("button", name="Cancel these…").click()
     await dialog.get_by_role("button", name="Cancel 32 jobs").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("The role was taken away.")
@@ -135,11 +131,7 @@ async def test_an_export_can_be_stopped_and_says_what_it_could_not_read(open_pag
     await dialog.get_by_role("button", name="Close").click()
     await page.unroute_all()
 
-    async def refuse(route):
-        body = '{"status":500,"code":"internal_error","detail":"Something failed here."}'
-        await route.fulfill(status=500, content_type="application/problem+json", body=body)
-
-    await page.route("**/jobs?*cursor=*", refuse)
+    await page.route("**/jobs?*cursor=*", refusing(500, "internal_error", "Something failed here."))
     await page.get_by_role("button", name="Export…").click()
     await dialog.get_by_role("button", name="Read them").click()
     await expect(dialog.get_by_role("alert")).to_contain_text("Something failed here.")

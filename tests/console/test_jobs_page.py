@@ -2,7 +2,7 @@
 
 from playwright.async_api import expect
 
-from tests.console.conftest import PHONE
+from tests.console.conftest import PHONE, refusing
 
 
 async def test_an_empty_environment_says_how_to_begin_and_fills_by_itself(open_page, place, axe):
@@ -140,11 +140,7 @@ async def test_a_refused_list_is_said_and_asked_again(open_page, place):
     page = await open_page(f"{place.page}/jobs?label=" + "k" * 300 + "%3Dv")
     await expect(page.get_by_role("alert").or_(page.get_by_text("No job matches"))).to_be_visible()
 
-    async def refuse(route):
-        body = '{"status":500,"code":"internal_error","detail":"Something failed here.","request_id":"r-1"}'
-        await route.fulfill(status=500, content_type="application/problem+json", body=body)
-
-    await page.route("**/jobs?limit=*", refuse)
+    await page.route("**/jobs?limit=*", refusing(500, "internal_error", "Something failed here."))
     await page.goto(page.url.partition("?")[0])
     await expect(page.get_by_role("alert")).to_contain_text("Something failed here.")
     await expect(page.get_by_role("alert")).to_contain_text("r-1")
