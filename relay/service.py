@@ -127,6 +127,9 @@ class Service:
             raise Refused(grpc.StatusCode.PERMISSION_DENIED, "ROLE_M2M required for streaming")
         if not self.open:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "draining")
+        # A node that waits for this before it writes hears every refusal's own status. Where a refusal overtakes a
+        # write, Python's gRPC tells the node an INTERNAL of its own making.
+        await context.send_initial_metadata(())
         try:
             first = await asyncio.wait_for(context.read(), JOIN_SECONDS)
         except TimeoutError as error:

@@ -74,8 +74,16 @@ class FakeNode:
         return self
 
     async def send(self, raw: bytes) -> None:
+        """Write once the relay has let us in: where a refusal overtakes a write, grpc.aio makes up an INTERNAL.
+
+        EOFError when the stream has ended: `status` tells how.
+        """
+        await self.call.initial_metadata()
         async with self._lock:
-            await self.call.write(raw)
+            try:
+                await self.call.write(raw)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+                raise EOFError from error
 
     async def frame(self, **entries: Any) -> None:
         await self.send(frame_event(NodeFrame(**entries)))
@@ -109,7 +117,7 @@ class FakeNode:
             while not self.deaf.is_set():
                 await self._on(await self.read())
             await asyncio.Event().wait()
-        except (EOFError, asyncio.CancelledError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except (EOFError, asyncio.CancelledError):
             return
 
     async def _on(self, event: Any) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import grpc.aio
 import pytest
 from waypost_contracts.cloudevents_pb2 import CloudEvent
 from waypost_contracts.waypost_frame_pb2 import Finished, NodeFrame, Started
@@ -270,7 +269,7 @@ async def test_a_frame_of_a_hundred_mebibytes_is_read_and_one_above_ends_the_str
     whole = bytearray(b'"' + b"x" * (LIMIT - 200) + b'"')
     await node.finish(assignment, bytes(whole))
     assert (await environment.end(job))["error"]["code"] == "result_too_large"
-    with suppress(grpc.aio.AioRpcError):  # it may see the end before its write is through
+    with suppress(EOFError):  # it may see the end before its write is through
         await node.send(frame_event(NodeFrame(finished=[Finished(attempt_id=1, result=bytes(LIMIT + 1))])))
     assert (await node.status())[0] in ("RESOURCE_EXHAUSTED", "INTERNAL")
     await node.close()
@@ -396,7 +395,7 @@ async def test_with_a_certificate_nodes_connect_by_tls_only(
     await trusting.join(["f"])
     await trusting.close()
     plain = FakeNode(relay.address, token)
-    with pytest.raises((EOFError, grpc.aio.AioRpcError)):
+    with pytest.raises(EOFError):
         await plain.join(["f"])
     assert (await plain.status())[0] == "UNAVAILABLE"
     await plain.close()

@@ -94,6 +94,7 @@ class FakeRelay(cyoda_cloud_api_pb2_grpc.CloudEventsServiceServicer):
     def __init__(self) -> None:
         self.port = 0
         self.streams: asyncio.Queue[FakeStream] = asyncio.Queue()
+        self.silent = False  # gives no sign before the join, as a relay of an older version
         self.refuse: tuple[grpc.StatusCode, str] | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -118,6 +119,8 @@ class FakeRelay(cyoda_cloud_api_pb2_grpc.CloudEventsServiceServicer):
     async def startStreaming(self, request_iterator: Any, context: Any) -> None:  # noqa: N802 -- the wire's name
         if self.refuse is not None:
             await context.abort(*self.refuse)
+        if not self.silent:
+            await context.send_initial_metadata(())
         token = dict(context.invocation_metadata())["authorization"]
         join = msgspec.json.decode((await context.read()).text_data)
         stream = FakeStream(context, token, join)

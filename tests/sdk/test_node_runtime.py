@@ -392,6 +392,19 @@ async def test_a_token_that_the_relay_does_not_take_is_fetched_again(make_node, 
         await fake_relay.joined()
 
 
+async def test_a_relay_that_gives_no_sign_before_the_join_is_joined_too(make_node, serving, fake_relay):
+    """As one of an older version does."""
+    fake_relay.silent = True
+    node = make_node()
+
+    @node.function("echo")
+    async def echo(job, payload):
+        return payload
+
+    async with serving(node):
+        await fake_relay.joined()
+
+
 async def test_frames_and_events_that_cannot_be_read_are_skipped(make_node, serving, fake_relay):
     """Garbage in a frame, an unknown event, a probe without an id: the stream goes on."""
     node = make_node()

@@ -27,6 +27,7 @@ KEEP_ALIVE = "CalculationMemberKeepAliveEvent"
 ACK = "EventAckResponse"
 DRAIN = "CalculationMemberDrainEvent"  # node → relay: no new work for me (compute-node contract §8.2)
 GREET_TIMEOUT_SECONDS = 10.0
+LET_IN_SECONDS = 1.0
 SILENCE_SECONDS = 35.0  # the relay probes every 10 s; silent for three of them is gone
 LEAVE_SECONDS = 3.0
 MAX_MESSAGE_BYTES = 104_857_600
@@ -100,6 +101,7 @@ class Stream:
 
     async def _join(self, join: dict[str, Any]) -> None:
         async with asyncio.timeout(GREET_TIMEOUT_SECONDS):
+            await self._let_in()
             with contextlib.suppress(asyncio.InvalidStateError):  # ended already: read() tells why
                 await self._call.write(text_event(JOIN, join))
             while True:
@@ -108,6 +110,15 @@ class Stream:
                     self.member_id = str(document_of(event).get("memberId", ""))
                     return
                 self._on_event(event)
+
+    async def _let_in(self) -> None:
+        """Wait for the relay's first sign of life: grpc.aio makes up an INTERNAL where a refusal overtakes a write.
+
+        A relay that gives none before it has read the join is joined all the same, a moment later.
+        """
+        sign = asyncio.ensure_future(self._call.initial_metadata())
+        await asyncio.wait({sign}, timeout=LET_IN_SECONDS)
+        sign.cancel()
 
     async def _serve(self) -> None:
         writer = asyncio.create_task(self._write())
