@@ -74,6 +74,7 @@ class Telling(Protocol):
     def progress(self, attempt: Attempt, fraction: float, message: str) -> None: ...
     def log(self, attempt: Attempt, at_ms: int, level: str, message: str) -> None: ...
     def ended(self, attempt: Attempt) -> None: ...
+    def refused(self, environment_id: UUID, job_id: bytes, attempt_id: int, *, result: bool) -> None: ...
     def returned(self, environment_id: UUID, queue: tuple[int, int], concurrency_key: str | None) -> None: ...
     def slot_freed(self) -> None: ...
 
@@ -178,13 +179,13 @@ class Running:
             self._free(held)
         attempt = self.attempts.get(entry.attempt_id)
         if attempt is None or attempt.environment_id != node.environment_id:
-            self._refuse(node, entry.attempt_id)
+            self._refuse(node, entry)
             return
         if attempt.phase is Phase.SETTLING:
             if attempt.answered:
                 attempt.node = node  # sent again: one word on it goes where the node is now
             else:
-                self._refuse(node, entry.attempt_id)
+                self._refuse(node, entry)
             return
         self._adopt(node, attempt, occupy=False)
         attempt.answered = True
@@ -197,9 +198,11 @@ class Running:
         except UnreadableAnswer as error:
             self._fail(attempt, Outcome.FAILED, error.error)
 
-    def _refuse(self, node: Node, attempt_id: int) -> None:
+    def _refuse(self, node: Node, entry: Any) -> None:
         metric.REFUSED.inc()
-        node.stream.outbox.settled(attempt_id, NOT_CURRENT)
+        node.stream.outbox.settled(entry.attempt_id, NOT_CURRENT)
+        result = entry.WhichOneof("answer") == "result"
+        self._tell.refused(node.environment_id, entry.job_id, entry.attempt_id, result=result)
 
     def current(self, node: Node, attempt_id: int) -> Attempt | None:
         """The running attempt that a `Started`, `Progress` or `LogLine` is about; adopted if its stream had been
@@ -378,6 +381,9 @@ class Running:
                 node.stream.outbox.settled(attempt.id, "" if accepted else NOT_CURRENT)
             if accepted is None:
                 metric.REFUSED.inc()
+                if attempt.answered:
+                    result = item.outcome is Outcome.COMPLETED
+                    self._tell.refused(attempt.environment_id, attempt.job_id.bytes, attempt.id, result=result)
                 continue
             if node is not None:
                 _count(node, item)

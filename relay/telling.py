@@ -14,6 +14,7 @@ import structlog
 from jobs import wake
 from relay.attempt import Attempt
 from relay.logbook import MAX_LEVEL_CHARACTERS, MAX_LINE_CHARACTERS, Logbook
+from relay.refusal import Refusals
 from storage.postgres.database import Database
 from storage.valkey.client import Valkey
 from waypost.errors import WaypostError
@@ -49,6 +50,7 @@ class Publisher:
         self.returned, self.slot_freed = on_returned, on_slot
         self._progress: dict[Attempt, tuple[float, str]] = {}
         self._logs = Logbook(database, default_limits)
+        self._refusals = Refusals(database)
 
     def states(self, changes: list[tuple[UUID, UUID, JobState, int]]) -> None:
         for channel, payload in wake.states(changes):
@@ -71,6 +73,10 @@ class Publisher:
         self._progress.pop(attempt, None)
         self._logs.close(attempt)
 
+    def refused(self, environment_id: UUID, job_id: bytes, attempt_id: int, *, result: bool) -> None:
+        """An answer came too late: noted at its attempt with one of the next flushes."""
+        self._refusals.add(environment_id, job_id, attempt_id, result=result)
+
     async def run(self) -> None:
         """Flush for ever; when cancelled, what is left is stored by `flush`."""
         turn = 0
@@ -82,8 +88,9 @@ class Publisher:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Keep every line that is not in a row yet."""
+        """Keep every line that is not in a row yet, and what was refused."""
         await self._logs.flush()
+        await self._refusals.flush()
 
     def _publish_progress(self) -> None:
         said, self._progress = self._progress, {}

@@ -107,6 +107,7 @@ class AttemptView(Struct, frozen=True, kw_only=True):
     started_at: datetime
     finished_at: datetime | None
     outcome: str | None
+    answer_refused_at: datetime | None  # its node answered after it had been given up
     error: ErrorView | UnsetType | None = UNSET
 
 
@@ -235,6 +236,7 @@ def attempt_view(record: AttemptRecord, error: ErrorView | UnsetType | None) -> 
         started_at=record.started_at,
         finished_at=record.finished_at,
         outcome=record.outcome.word if record.outcome else None,
+        answer_refused_at=record.answer_refused_at,
         error=error,
     )
 

@@ -92,6 +92,7 @@ class Attempt(msgspec.Struct):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: str | None = None
+    answer_refused_at: datetime | None = None  # its node answered after it had been given up
     error: Failure | None = None
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -10,6 +11,7 @@ from waypost_sdk import NonRetryable
 
 from tests.console.conftest import PHONE, ZONE
 from tests.relay.fake_node import FakeNode
+from tests.relay.ground import until
 
 BIG = "1234567890123456789012345678901234567890"
 SCRIPT = "<script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">"
@@ -128,15 +130,27 @@ async def test_a_viewer_is_told_why_there_is_no_payload_and_no_button(open_page,
     await axe(page)
 
 
-async def test_a_lost_attempt_stands_in_the_timeline(open_page, common, node_token):
-    """With the node that had it, its relay and the reason; then the one that ended it."""
+async def test_a_lost_attempt_stands_in_the_timeline(open_page, common, node_token, axe):
+    """With the node that had it, its relay, the reason and that its late answer met the fence; then the one that ended
+    the job.
+    """
     leaving = await FakeNode(common.platform.relay_address, await node_token()).join(["lost.one"], name="node-8")
     job = await common.submit("lost.one", {}, retry={"max_attempts": 2, "backoff": "none"})
-    await asyncio.wait_for(leaving.assigned.get(), 15)
+    assignment = await asyncio.wait_for(leaving.assigned.get(), 15)
     await leaving.call.done_writing()  # it takes its leave with the job in its hands
     async with common.node({"lost.one": echo}, name="node-9"):
         await common.ended(job)
         await leaving.close()
+    back = await FakeNode(common.platform.relay_address, await node_token()).join(["other.one"], name="node-8")
+    await back.finish(assignment, b"1")
+    assert not (await asyncio.wait_for(back.settled.get(), 15)).accepted
+
+    async def noted():
+        told = (await common.client.get(f"{common.environment.path}/jobs/{job}/attempts")).json()["items"]
+        return told[0]["answer_refused_at"]
+
+    await until(noted)
+    await back.close()
     page = await open_page(f"{common.page}/jobs/{job}")
     attempts = page.get_by_role("region", name="What happened").locator(".of-attempt")
     await expect(attempts).to_have_count(2)
@@ -144,6 +158,8 @@ async def test_a_lost_attempt_stands_in_the_timeline(open_page, common, node_tok
         await expect(attempts.first).to_contain_text(word)
     await expect(page.locator(".attempt-error")).to_contain_text("node_lost")
     await expect(attempts.last).to_contain_text("on node-9")
+    await expect(page.locator(".attempt-late")).to_contain_text(re.compile(r"Fenced: its answer came \S+ \w+ later"))
+    await axe(page)
 
 
 async def test_times_are_those_of_the_reader_with_utc_on_hover(open_page, common):

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from waypost_contracts.cloudevents_pb2 import CloudEvent
-from waypost_contracts.waypost_frame_pb2 import Finished, NodeFrame, Started
+from waypost_contracts.waypost_frame_pb2 import Failure, Finished, NodeFrame, Started
 
 from tests.relay.fake_node import FakeNode, frame_event
 from tests.relay.ground import Environment, RelayProcess, free_port, make_certificate, until
@@ -76,6 +76,35 @@ async def test_a_lost_node_loses_its_attempt_after_the_grace_and_another_gets_it
     assert time.monotonic() - began > 0.9
     assert [a["outcome"] for a in await environment.attempts(job)] == [Outcome.LOST]
     await other.close()
+
+
+async def test_the_answer_of_a_lost_attempt_is_refused_and_noted_at_it(
+    start_relay: Any, environment: Environment
+) -> None:
+    """At the attempt that it is of, whatever came after; said twice, the first instant stands."""
+    relay = await start_relay(WAYPOST_NODE_GRACE_SECONDS="0.2")
+    node = await connect(relay, environment)
+    [job] = await environment.submit("f")
+    assignment = await node.assigned.get()
+    await node.close()
+    other = await connect(relay, environment, ECHO)
+    await environment.end(job)
+    late = await connect(relay, environment, functions=["g"])
+    noted = []
+    for answer in (Failure(code="x", message="stopped", retryable=False), b"1"):
+        await late.finish(assignment, answer)
+        assert not (await late.settled.get()).accepted
+        noted.append(await until(lambda: _late_answer(environment, job)))
+        await asyncio.sleep(1.2)  # the second one is told with the next flush: nothing changes, there is no signal
+    assert noted[0] == noted[1] == await _late_answer(environment, job)
+    for one in (other, late):
+        await one.close()
+
+
+async def _late_answer(environment: Environment, job: UUID) -> Any:
+    return await environment.ground.admin.fetchval(
+        "select answer_refused_at from control.attempt where job_id = $1 and number = 1", job
+    )
 
 
 async def test_an_answer_that_comes_on_a_new_stream_within_the_grace_is_accepted(

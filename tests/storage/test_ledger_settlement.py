@@ -4,11 +4,15 @@ import asyncio
 import random
 from uuid import UUID
 
+import asyncpg
 import msgspec
+import pytest
 
+from storage.postgres.ledger.refused import note_refused
 from tests.storage.ledger_ground import Ground, Tenant, again, done
-from waypost.ids import new_attempt_id
-from waypost.job.model import Claimed, End, Ending, Outcome
+from waypost.clock import now
+from waypost.ids import new_attempt_id, new_id
+from waypost.job.model import Claimed, End, Ending, Outcome, RefusedAnswer
 
 
 async def test_only_the_session_and_attempt_of_the_lease_may_settle(ground: Ground, tenant: Tenant) -> None:
@@ -36,6 +40,42 @@ async def test_a_second_answer_changes_nothing(ground: Ground, tenant: Tenant) -
     assert await ground.relay.settle_end(session, [done(claimed, result=b"third")]) == []
     assert await ground.relay.settle_retry(session, [again(claimed)]) == []
     assert await ground.admin.fetchval("select result from control.job_end where job_id = $1", job) == b"first"
+
+
+async def test_late_answers_are_noted_where_the_platform_had_given_up(ground: Ground, tenant: Tenant) -> None:
+    """A lost attempt: any answer. One out of time: a result. Nothing for what its node ended, nor from elsewhere."""
+    jobs = await tenant.submit(4)
+    session = await ground.session()
+    lost, late, slow, own = await tenant.claim(session, 4)
+    outcomes = ((lost, Outcome.LOST), (late, Outcome.TIMED_OUT), (slow, Outcome.TIMED_OUT), (own, Outcome.COMPLETED))
+    told = [RefusedAnswer(tenant.id, one.job_id, one.attempt_id, one is not slow, now()) for one, _ in outcomes]
+    assert await note_refused(ground.databases["relay"], told) == set()  # they run: nothing is known yet
+    endings = [Ending(one.job_id, one.attempt_id, End.DEAD_LETTER, outcome) for one, outcome in outcomes[:2]]
+    await ground.relay.settle_end(session, [*endings, done(own)])
+    again_slow = msgspec.structs.replace(again(slow), outcome=Outcome.TIMED_OUT)
+    await ground.relay.settle_retry(session, [again_slow])
+    foreign = [msgspec.structs.replace(answer, environment_id=new_id()) for answer in told]
+    assert await note_refused(ground.databases["relay"], foreign) == set()
+    assert await note_refused(ground.databases["relay"], told) == {one.attempt_id for one, _ in outcomes}
+    noted = """
+        select attempt_id from control.attempt where job_id = any ($1) and answer_refused_at is not null
+        union all
+        select attempt_id from control.job_end where job_id = any ($1) and answer_refused_at is not null
+    """
+    found = await ground.admin.fetch(noted, jobs)
+    assert {row["attempt_id"] for row in found} == {lost.attempt_id, late.attempt_id}
+
+
+async def test_a_relay_may_note_a_refusal_and_change_nothing_else_of_an_end(ground: Ground, tenant: Tenant) -> None:
+    """An end is final: the database refuses the relay's own login."""
+    await tenant.submit()
+    session = await ground.session()
+    (claimed,) = await tenant.claim(session)
+    await ground.relay.settle_end(session, [done(claimed)])
+    for change in ("state = 1", "result = null", "finished_at = now()"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            async with ground.databases["relay"].unit() as connection:
+                await connection.execute(f"update control.job_end set {change}")  # noqa: S608 (named above)
 
 
 async def test_a_stale_answer_beside_the_current_one_does_not_hide_it(ground: Ground, tenant: Tenant) -> None:

@@ -227,6 +227,16 @@ class Ending(msgspec.Struct, frozen=True):
     error: bytes | None = None
 
 
+class RefusedAnswer(msgspec.Struct, frozen=True):
+    """An answer of an attempt that was not current any more, and whether it was a result."""
+
+    environment_id: UUID
+    job_id: UUID
+    attempt_id: int
+    result: bool
+    at: datetime
+
+
 class Retrying(msgspec.Struct, frozen=True):
     """A settlement after which the job is tried again: at once (`delay_seconds` 0) or later."""
 

@@ -104,6 +104,7 @@ class AttemptRecord(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     outcome: Outcome | None
     error: bytes | None = None
+    answer_refused_at: datetime | None = None  # its node answered after it had been given up
 
     @property
     def implied_error(self) -> JobError | None:

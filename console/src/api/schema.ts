@@ -964,6 +964,7 @@ export interface components {
             started_at: string;
             finished_at: string | null;
             outcome: string | null;
+            answer_refused_at: string | null;
             error?: components["schemas"]["ErrorView"] | null;
         };
         /** AuditPage */

@@ -47,6 +47,7 @@ export function Timeline({ job, attempts }: { job: Job; attempts: Attempt[] }) {
             <span className="when">{duration((span.to ?? Math.max(now, span.from)) - span.from)}</span>
           </li>
           {span.attempt?.error && <AttemptError attempt={span.attempt} />}
+          {span.attempt?.answer_refused_at && <LateAnswer attempt={span.attempt} at={span.attempt.answer_refused_at} />}
         </Fragment>
       ))}
       {job.finished_at && (
@@ -84,6 +85,16 @@ function AttemptError({ attempt }: { attempt: Attempt }) {
   return (
     <li className="attempt-error">
       <code>{attempt.error.code}</code> <Foreign>{attempt.error.message}</Foreign>
+    </li>
+  );
+}
+
+/** The node went on with an attempt that had been given up: its answer met the fence. */
+function LateAnswer({ attempt, at }: { attempt: Attempt; at: string }) {
+  const late = Date.parse(at) - Date.parse(attempt.finished_at ?? at);
+  return (
+    <li className="attempt-late hint">
+      Fenced: its answer came {duration(late)} later, at <Time at={at} short />, and was refused. The attempt had been given up.
     </li>
   );
 }

@@ -278,6 +278,9 @@ def _attempt(attempt: "Attempt") -> str:
         words.append(f"{(attempt.finished_at - attempt.started_at).total_seconds():.3f} s")
     if attempt.error:
         words.append(f"{attempt.error.code}: {attempt.error.message}")
+    if attempt.answer_refused_at and attempt.finished_at:
+        late = (attempt.answer_refused_at - attempt.finished_at).total_seconds()
+        words.append(f"Its answer came {late:.1f} s later and was refused.")
     return "  ".join(words)
 
 

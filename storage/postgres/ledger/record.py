@@ -184,6 +184,7 @@ def _attempt(job_id: UUID, row: Any) -> AttemptRecord:
         finished_at=row["finished_at"],
         outcome=Outcome(row["outcome"]) if row["outcome"] is not None else None,
         error=row["error"],
+        answer_refused_at=row["answer_refused_at"],
     )
 
 
