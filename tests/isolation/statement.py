@@ -37,7 +37,8 @@ BUILT: dict[str, list[str]] = {
         page_of(_FILLED, 10, _ID)[0] + load("storage.postgres.ledger", "job_record"),
     ],
     "storage/postgres/ledger/listing.py:page_of": [
-        page_of(_FILLED, 10, _ID)[0] + "select * from page, (select $1::uuid, $2::bool)"
+        page_of(_FILLED, 10, _ID, few_wait=few_wait)[0] + "select * from page, (select $1::uuid, $2::bool)"
+        for few_wait in (True, False)
     ],
     "storage/postgres/replay/chosen.sql": [
         page_of(_FILLED, 10, _ID)[0] + load("storage.postgres.replay", "chosen"),

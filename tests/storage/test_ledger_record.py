@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from storage.postgres.ledger import record
+from storage.postgres.ledger import listing, record
 from tests.storage.ledger_ground import Ground, Tenant, again, done
 from waypost.ids import instant_of, new_id
 from waypost.job.model import End, Ending, JobState, Outcome
@@ -93,6 +93,21 @@ async def test_the_gateways_own_role_reads_no_job(ground: Ground, statement: str
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         async with ground.databases["gateway"].unit() as connection:
             await connection.fetch(statement)
+
+
+async def test_whatever_waits_is_found_by_its_state(ground: Ground, tenant: Tenant) -> None:
+    """Ready, due later, held back by a key: tried before or not."""
+    first, second = await tenant.submit(2)
+    session = await ground.session()
+    for claimed, delay in zip(await tenant.claim(session, 2), (0.0, 600.0), strict=True):
+        await ground.relay.settle_retry(session, [again(claimed, delay)])
+    tried = {first, second}
+    fresh = {*await tenant.submit(), *await tenant.submit(delay_seconds=600.0)}
+    fresh.update(await tenant.submit(2, concurrency_key="c", concurrency_limit=1))
+    for state, jobs in ((JobState.QUEUED, fresh), (JobState.RETRYING, tried)):
+        async with _reading(tenant) as connection:
+            found, _ = await record.list_jobs(connection, tenant.id, JobFilter(states=(state,)), 50)
+        assert {(one.id, one.state) for one in found} == {(job, state) for job in jobs}
 
 
 async def test_a_job_shows_its_whole_life(ground: Ground, tenant: Tenant) -> None:
@@ -194,8 +209,12 @@ async def test_lists_are_newest_first_and_pages_are_stable(ground: Ground, tenan
     assert seen == jobs[::-1]
 
 
-async def test_filters_of_one_name_are_alternatives_and_names_must_all_hold(ground: Ground, tenant: Tenant) -> None:
-    """State (each of them), function, label, trigger, time of creation: alone and together."""
+@pytest.mark.parametrize("few", [listing.FEW, -1])
+async def test_filters_of_one_name_are_alternatives_and_names_must_all_hold(
+    ground: Ground, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """State (each of them), function, label, trigger, time of creation: alone and together; however many wait."""
+    monkeypatch.setattr(record, "FEW", few)
     trigger, session = new_id(), await ground.session()
     jobs: dict[str, UUID] = {}
     for name in ("completed", "failed", "running", "retrying"):

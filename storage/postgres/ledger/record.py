@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from storage.postgres.database import Connection
-from storage.postgres.ledger.listing import page_of
+from storage.postgres.ledger.listing import FEW, WAITING, asks_for_waiting, page_of
 from storage.postgres.sql import load
 from waypost.ids import first_id_at, instant_of
 from waypost.job.model import End, JobState, Outcome
@@ -61,7 +61,8 @@ async def list_jobs(
     """Up to `limit` jobs, newest first, older than `before`; and what to pass as `before` for the next, None at the
     end. Stable under inserts: ids only grow.
     """
-    page, values = page_of(wanted, limit + 1, before)
+    few_wait = asks_for_waiting(wanted) and await connection.fetchval(WAITING, environment_id) <= FEW
+    page, values = page_of(wanted, limit + 1, before, few_wait=few_wait)
     rows = await connection.fetch(page + load(_PACKAGE, "job_record"), environment_id, bodies, *values)
     jobs = [_job(row, bodies) for row in rows[:limit]]
     return jobs, jobs[-1].id if len(rows) > limit else None
