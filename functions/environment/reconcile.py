@@ -211,6 +211,8 @@ async def _remove(found: Finding, ports: EnvironmentPorts) -> str:
             await schema.lock(connection, one)
             if await environments.read_standing(connection, one) is not None:
                 return ""
+            if not await _has(found.kind, one, connection, ports):
+                return ""  # its deletion was about to remove it when we looked
             if not await _remove_some(found, connection, ports):
                 return "removed"
 
@@ -278,19 +280,27 @@ async def _restore(found: Finding, ports: EnvironmentPorts) -> str:
 async def _still(found: Finding, environment: Environment, connection: Connection, ports: EnvironmentPorts) -> bool:
     """Whether it is so now, under the lock: it may have been made between the look and the records."""
     one = environment.id
-    match found.kind:
+    if found.kind is Kind.LOGIN:
+        roles = await login.environment_roles(connection)
+        return roles.get(one) is (environment.status is not Status.READY)
+    if found.kind is Kind.S3_USER and await ports.keys.get_secret(one, S3_CREDENTIALS) is None:
+        return True
+    return not await _has(found.kind, one, connection, ports)
+
+
+async def _has(kind: Kind, one: UUID, connection: Connection, ports: EnvironmentPorts) -> bool:
+    """Whether the servers hold something of this environment now."""
+    match kind:
         case Kind.ROLE:
-            return one not in await login.environment_roles(connection)
-        case Kind.LOGIN:
-            roles = await login.environment_roles(connection)
-            return roles.get(one) is (environment.status is not Status.READY)
+            return one in await login.environment_roles(connection)
         case Kind.SCHEMA:
-            return one not in await login.environment_schemas(connection)
+            return one in await login.environment_schemas(connection)
         case Kind.BUCKET:
-            return one not in await ports.objects.environments_with_buckets()
+            return one in await ports.objects.environments_with_buckets()
+        case Kind.S3_USER:
+            return one in await ports.objects.environments_with_users()
         case _:
-            kept = await ports.keys.get_secret(one, S3_CREDENTIALS)
-            return kept is None or one not in await ports.objects.environments_with_users()
+            return True  # rows are counted where they are deleted
 
 
 _RESTORING: dict[Kind, tuple[str, ...]] = {

@@ -57,6 +57,22 @@ async def test_what_is_as_it_should_be_is_left_alone(ready: UUID, ports: Environ
     assert of(await reconcile(ports, fix=True), ready) == {}
 
 
+async def test_what_its_deletion_removed_meanwhile_is_no_finding(
+    ready: UUID, ports: EnvironmentPorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen before the deletion, gone after it: nothing was orphaned, and nobody is told so."""
+    seen = await module._look(ports, module.ALL_DAYS)
+    assert ready in seen.roles
+    assert ready in seen.buckets
+    await delete(await begin(ports, ready), ports)
+
+    async def seen_before(*_: Any) -> Any:
+        return seen
+
+    monkeypatch.setattr(module, "_look", seen_before)
+    assert of(await reconcile(ports, fix=True), ready) == {}
+
+
 async def test_remains_of_an_environment_that_is_gone_are_removed(ready: UUID, ports: EnvironmentPorts) -> None:
     """Role, schema, bucket, user and rows; found without `fix`, removed with it, logged and in the audit."""
     await delete(await begin(ports, ready), ports)
