@@ -82,7 +82,7 @@ async def test_usage_is_a_chart_a_table_and_a_file(open_page, common, axe):
     await tell(common, big, "own.units")
     page = await open_page(f"{common.page}/settings/usage", key=await common.viewer_key())
     table = page.get_by_role("region", name="Sums")
-    await expect(table.get_by_role("row", name="own.units")).to_contain_text("12 345 678 901 234 567 890.125")
+    await expect(table.get_by_role("row", name="own.units")).to_contain_text("12,345,678,901,234,567,890.125")
     await page.get_by_label("In the chart").select_option("own.units")
     await expect(page.get_by_role("img", name="own.units of each day")).to_be_visible()
     await axe(page)

@@ -14,6 +14,7 @@ from waypost.job.model import End
 from waypost.job.series import MINUTE, SLICE_ENDS, Minute, Times, slices
 
 MANY = 100_000
+EVER = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 async def look(ground: Ground, tenant: Tenant, function: str | None = None, minutes: int = 60) -> list[Minute]:
@@ -89,6 +90,17 @@ async def test_a_job_for_later_waits_from_then_on(ground: Ground, tenant: Tenant
     assert [times.start_p50_ms for times in found] == [60_000.0]
 
 
+async def test_of_few_jobs_every_time_is_told(ground: Ground, tenant: Tenant) -> None:
+    """A function that ran seldom has its times, however many of another came in the same moment."""
+    await tenant.submit(60, "a")
+    await tenant.submit(3, "b")
+    session = await ground.session()
+    for function, count in (("a", 60), ("b", 3)):
+        await ground.relay.settle_end(session, [done(one) for one in await tenant.claim(session, count, function)])
+        assert sum(minute.times.runs for minute in await look(ground, tenant, function)) == count
+    assert sum(minute.times.starts for minute in await look(ground, tenant)) == 63
+
+
 async def test_many_jobs_cost_what_few_do(ground: Ground, tenant: Tenant) -> None:
     """Of a hundred thousand ends a bounded number is read, by primary key, from every minute."""
     made = """
@@ -103,21 +115,24 @@ async def test_many_jobs_cost_what_few_do(ground: Ground, tenant: Tenant) -> Non
         select id, $1, $2, 1, 1, at + interval '100 ms', at + interval '1 second' from made""",  # noqa: S608
         *(tenant.id, await tenant.route("a"), MANY),
     )
+    await ground.admin.execute(
+        "insert into control.route_delta (environment_id, route, completed) values ($1, $2, $3)",
+        *(tenant.id, await tenant.route("a"), MANY),
+    )
     await ground.admin.execute("analyze control.job_end; analyze control.job")
     found = await look(ground, tenant)
-    assert sum(minute.times.runs for minute in found) <= len(slices(datetime.now(UTC))) * SLICE_ENDS < MANY
+    assert sum(minute.times.runs for minute in found) <= len(slices(datetime.now(UTC), MANY)) * SLICE_ENDS < MANY
     assert all(minute.times.runs > 50 and 99 < (minute.times.start_p50_ms or 0) < 102 for minute in found[1:-1])
     assert sum(minute.times.runs for minute in await look(ground, tenant, "none")) == 0
     read = _rows_read((await _plan(ground, tenant))["Plan"])
-    assert read["job_end"] + read["job"] <= 2 * len(slices(datetime.now(UTC))) * SLICE_ENDS
+    assert read["job_end"] + read["job"] <= 2 * len(slices(datetime.now(UTC), MANY)) * SLICE_ENDS
 
 
 async def _plan(ground: Ground, tenant: Tenant) -> dict[str, Any]:
-    spans = slices(datetime.now(UTC))
-    lows, highs = [first_id_at(low) for low, _ in spans], [first_id_at(high) for _, high in spans]
+    spans = [(first_id_at(low), first_id_at(high), most) for low, high, most in slices(datetime.now(UTC), MANY)]
     statement = f"explain (analyze, format json) {load('storage.postgres.ledger', 'series_times')}"
     async with ground.databases["gateway"].as_environment(tenant.id) as connection:
-        answer = await connection.fetchval(statement, tenant.id, None, spans[0][0], lows, highs, SLICE_ENDS)
+        answer = await connection.fetchval(statement, tenant.id, None, EVER, *zip(*spans, strict=True))
     return dict(json.loads(answer)[0])
 
 

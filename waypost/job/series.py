@@ -16,6 +16,7 @@ MAX_MINUTES = 60
 _FINE, _FINE_SPAN = timedelta(seconds=10), timedelta(hours=1)
 _COARSE, _COARSE_SPAN = timedelta(minutes=5), timedelta(hours=23)
 SLICE_ENDS = 20  # at most, of each slice
+ALL_ENDS = 10_000  # an environment with no more of them in the hour is told of them all
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,12 +61,15 @@ def first_minute(now: datetime, minutes: int) -> datetime:
     return now.replace(second=0, microsecond=0) - (minutes - 1) * MINUTE
 
 
-def slices(now: datetime) -> list[tuple[datetime, datetime]]:
-    """Spans of time, the earliest first, without gaps, until a little after `now` (clocks differ)."""
+def slices(now: datetime, ended: int) -> list[tuple[datetime, datetime, int]]:
+    """Spans of time, the earliest first, without gaps, until a little after `now` (clocks differ), and of how many of
+    the jobs that were submitted in each the ends are looked at. `ended` of all jobs did so in the last hour.
+    """
     begin = now - _COARSE_SPAN - _FINE_SPAN
-    coarse = [(begin + n * _COARSE, begin + (n + 1) * _COARSE) for n in range(int(_COARSE_SPAN / _COARSE))]
+    coarse = [(begin + n * _COARSE, begin + (n + 1) * _COARSE, SLICE_ENDS) for n in range(int(_COARSE_SPAN / _COARSE))]
     begin = now - _FINE_SPAN
-    fine = [(begin + n * _FINE, begin + (n + 1) * _FINE) for n in range(int(_FINE_SPAN / _FINE) + 1)]
+    most = SLICE_ENDS if ended > ALL_ENDS else ALL_ENDS
+    fine = [(begin + n * _FINE, begin + (n + 1) * _FINE, most) for n in range(int(_FINE_SPAN / _FINE) + 1)]
     return [*coarse, *fine]
 
 

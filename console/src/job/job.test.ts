@@ -25,7 +25,7 @@ describe("filters", () => {
 });
 
 const attempt = (number: number, started: string, finished: string | null): Attempt => ({
-  number, id: String(number), node: null, node_name: "n", relay: "r", started_at: started, finished_at: finished, outcome: finished && "failed",
+  number, id: String(number), node: null, node_name: "n", relay: "r", started_at: started, finished_at: finished, outcome: finished && "failed", answer_refused_at: null,
 });
 
 describe("the timeline", () => {

@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState, type CSSProperties } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { alone, isKnown, type Value } from "./points";
 
 export type Look = "line" | "dashed" | "area" | "bars";
 export type Line = { name: string; values: (number | null)[]; color: string; look?: Look };
@@ -50,23 +51,23 @@ export function Chart({ at, lines, label, format, time = clock, utc = false }: P
     words.current.time = time;
     plot.current?.setData([at, ...lines.map((line) => line.values)]);
   });
-  const shown = under !== null && under < at.length ? under : null;
+  const shown = under !== null && under < at.length ? under : at.findLastIndex((_, index) => lines.some((line) => isKnown(line.values[index])));
   return (
     <>
       <div ref={box} className="chart" role="img" aria-label={label} style={{ height: HEIGHT }} />
       <p className="legend hint" aria-hidden="true">
         {lines.map((line) => (
           <span key={line.name} className={line.look ?? "line"} style={{ "--mark": `var(${line.color})` } as CSSProperties}>
-            {line.name} <b>{valueOf(shown === null ? line.values.findLast((value) => value !== null) : line.values[shown], format)}</b>
+            {line.name} <b>{valueOf(line.values[shown], format)}</b>
           </span>
         ))}
-        <span className="moment">{shown !== null && time(at[shown] ?? 0)}</span>
+        <span className="moment">{shown >= 0 && time(at[shown] ?? 0)}</span>
       </p>
     </>
   );
 }
 
-function valueOf(value: number | null | undefined, format: (value: number) => string): string {
+function valueOf(value: Value, format: (value: number) => string): string {
   return value === null || value === undefined ? "–" : format(value);
 }
 
@@ -109,7 +110,7 @@ function drawn(color: string, look: Look): Partial<uPlot.Series> {
   const base = { stroke: color, width: 2 };
   if (look === "bars") return { ...base, width: 0, fill: color, points: { show: false }, ...barsPath() };
   if (look === "area") return { ...base, fill: color.replace("rgb(", "rgba(").replace(")", ", 0.14)"), points: { show: false } };
-  return { ...base, points: { size: 4, fill: color }, ...(look === "dashed" ? { dash: [5, 4] } : {}) };
+  return { ...base, points: { show: true, size: 5, fill: color, filter: (self: uPlot, index: number) => alone(self.data[index] ?? []) }, ...(look === "dashed" ? { dash: [5, 4] } : {}) };
 }
 
 function barsPath(): Partial<uPlot.Series> {

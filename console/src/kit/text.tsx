@@ -1,5 +1,5 @@
 /** Times, durations, states and numbers as this console writes them. */
-import { useEffect, useState, type ReactNode } from "react";
+import { Fragment, useEffect, useState, type ReactNode } from "react";
 
 /** The state of the world that every ageing text on the page shares: one timer for all. */
 const ticks = new Set<() => void>();
@@ -71,11 +71,21 @@ export function compact(number: number): string {
 /** So many bytes, in the unit that people would say. */
 export function bytes(number: number): string {
   if (number < 1024) return plural(number, "byte");
-  const units = ["KiB", "MiB", "GiB"];
+  const units = ["KiB", "MiB", "GiB", "TiB"];
   let at = 0;
   let rest = number / 1024;
   for (; rest >= 1024 && at < units.length - 1; at += 1) rest /= 1024;
   return `${rest.toFixed(rest < 100 ? 1 : 0)} ${units[at]}`;
+}
+
+/** A name that breaks after its dots and underscores, where it has to break. */
+export function Breakable({ text }: { text: string }) {
+  return text.split(/(?<=[._])/).map((part, index) => (
+    <Fragment key={index}>
+      {part}
+      <wbr />
+    </Fragment>
+  ));
 }
 
 export function plural(number: number, one: string, many = `${one}s`): string {

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { Place } from "../api/client";
 import { Loaded, Panel } from "../kit/panel";
 import { Sheet } from "../kit/pages";
-import { count } from "../kit/text";
+import { bytes, count } from "../kit/text";
 import { environmentQuery } from "../organization/model";
 
 export function Limits({ place }: { place: Place }) {
@@ -22,7 +22,10 @@ export function LimitsPanel({ limits, sources }: { limits: Record<string, number
         {Object.entries(limits).map(([name, value]) => (
           <tr key={name}>
             <th scope="row">{name.replaceAll("_", " ")}</th>
-            <td className="number">{count(value)}</td>
+            <td className="number">
+              {name.endsWith("_bytes") && <span className="hint">{bytes(value)} </span>}
+              {count(value)}
+            </td>
             <td>{sources[name] ?? ""}</td>
           </tr>
         ))}

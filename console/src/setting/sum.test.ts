@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { drawn, firstMeter, queryOf, spaced, stepsOf, type Page, type Sum } from "./sum";
+import { drawn, firstMeter, grouped, queryOf, stepsOf, type Page, type Sum } from "./sum";
 
 const NOW = Date.parse("2026-11-21T09:40:00Z");
 const ASKED = { period: "week", step: "day", group: "" } as const;
@@ -25,9 +25,9 @@ describe("sums of usage", () => {
   });
 
   it("stay exact as text", () => {
-    expect(spaced("12345678901234567890.1230")).toBe("12 345 678 901 234 567 890.1230");
-    expect(spaced("-1234")).toBe("-1 234");
-    expect(spaced("999")).toBe("999");
+    expect(grouped("12345678901234567890.1230")).toBe("12,345,678,901,234,567,890.1230");
+    expect(grouped("-1234")).toBe("-1,234");
+    expect(grouped("999")).toBe("999");
     expect(firstMeter(["api.calls", "job.attempts"])).toBe("job.attempts");
   });
 });

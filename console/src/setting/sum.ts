@@ -69,11 +69,11 @@ export function nameOf(sum: Sum, group: Group): string {
   return (group === "project" ? sum.project : sum.environment) ?? "(none)";
 }
 
-/** An exact decimal with its thousands apart; every digit stays. */
-export function spaced(quantity: string): string {
-  const [whole = "", part] = quantity.split(".");
-  const grouped = whole.replace(/\B(?=(\d{3})+$)/g, " ");
-  return part === undefined ? grouped : `${grouped}.${part}`;
+/** An exact decimal as the reader's language groups it; every digit stays. */
+export function grouped(quantity: string): string {
+  const digits = quantity.split(".")[1]?.length ?? 0;
+  const format = new Intl.NumberFormat(undefined, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return format.format(quantity as Intl.StringNumericLiteral);
 }
 
 /** The meter to begin with: attempts, if there were any. */

@@ -8,8 +8,8 @@ import { Choice } from "../kit/control";
 import { Download } from "../kit/download";
 import { Empty, Loaded, Panel } from "../kit/panel";
 import { Sheet, type Head } from "../kit/pages";
-import { compact, Foreign, Time } from "../kit/text";
-import { drawn, firstMeter, nameOf, PERIODS, queryOf, spaced, stepsOf, type Asked, type Page, type Query, type Sum } from "./sum";
+import { Breakable, compact, Foreign, Time } from "../kit/text";
+import { drawn, firstMeter, grouped, nameOf, PERIODS, queryOf, stepsOf, type Asked, type Page, type Query, type Sum } from "./sum";
 
 const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
 const HOUR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
@@ -111,9 +111,11 @@ function Table({ sums, by }: { sums: Sum[]; by: readonly string[] }) {
                   <Cell sum={sum} of={one} />
                 </td>
               ))}
-              <th scope="row">{sum.meter}</th>
-              <td className="number">{spaced(sum.quantity)}</td>
-              {isLate && <td className="number">{sum.adjustment === "0" ? "" : spaced(sum.adjustment)}</td>}
+              <th scope="row">
+                <Breakable text={sum.meter} />
+              </th>
+              <td className="number">{grouped(sum.quantity)}</td>
+              {isLate && <td className="number">{sum.adjustment === "0" ? "" : grouped(sum.adjustment)}</td>}
             </tr>
           ))}
         </Sheet>

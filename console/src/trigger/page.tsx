@@ -27,7 +27,7 @@ export function TriggerPage() {
     <div className="page">
       <p className="crumbs">
         <Link to="/e/$org/$project/$environment/triggers" params={place}>
-          Triggers
+          Triggers and subscriptions
         </Link>
       </p>
       <Loaded query={query}>{(found) => <Known trigger={found} place={place} />}</Loaded>

@@ -12,7 +12,7 @@ from storage.postgres.database import Connection
 from storage.postgres.ledger.record import queue_counts
 from storage.postgres.sql import load
 from waypost.ids import first_id_at
-from waypost.job.series import SLICE_ENDS, Minute, Moved, Times, first_minute, series, slices
+from waypost.job.series import MAX_MINUTES, Minute, Moved, Times, first_minute, series, slices
 
 _PACKAGE = "storage.postgres.ledger"
 
@@ -22,13 +22,14 @@ async def read_series(
 ) -> list[Minute]:
     """The last `minutes` minutes of all functions or one, oldest first; the last one is not over yet."""
     first = first_minute(now, minutes)
-    moved = await connection.fetch(load(_PACKAGE, "series_counts"), environment_id, function, first)
+    counted = load(_PACKAGE, "series_counts")
+    moved = await connection.fetch(counted, environment_id, function, first)
+    of_all = await connection.fetch(counted, environment_id, None, first_minute(now, MAX_MINUTES))
+    ended = sum(row["completed"] + row["failed"] + row["canceled"] for row in of_all)
     counts = [one for one in await queue_counts(connection, environment_id) if function in (None, one.function)]
-    spans = [(first_id_at(low), first_id_at(high)) for low, high in slices(now)]
-    lows, highs = map(list, zip(*spans, strict=True))
-    times = await connection.fetch(
-        load(_PACKAGE, "series_times"), environment_id, function, first, lows, highs, SLICE_ENDS
-    )
+    spans = [(first_id_at(low), first_id_at(high), most) for low, high, most in slices(now, ended)]
+    columns = map(list, zip(*spans, strict=True))
+    times = await connection.fetch(load(_PACKAGE, "series_times"), environment_id, function, first, *columns)
     return series(
         first,
         minutes,

@@ -1,18 +1,18 @@
 -- How long jobs waited for their first attempt and how long last attempts ran, by the minute in which that was over. Told
 -- from a sample, so that a million jobs cost what a thousand do: of the jobs submitted in each slice of time (a range of ids)
--- at most $6 ends are looked at, found by primary key. A job that was to start later waits from then on. The `limit 1` keeps
--- the planner from reading the whole of control.job.
+-- at most `most` ends are looked at, found by primary key. A job that was to start later waits from then on. The `limit 1`
+-- keeps the planner from reading the whole of control.job.
 with mine as materialized (
     select id from control.route where environment_id = $1::uuid and ($2::text is null or function = $2)
 ), seen as materialized (
     select e.job_id, e.route, e.number, e.started_at, e.finished_at
-    from unnest($4::uuid[], $5::uuid[]) as slice(low, high)
+    from unnest($4::uuid[], $5::uuid[], $6::int[]) as slice(low, high, most)
     cross join lateral (
         select job_id, route, number, started_at, finished_at
         from control.job_end
         where environment_id = $1 and job_id >= slice.low and job_id < slice.high
         order by job_id
-        limit $6::int
+        limit slice.most
     ) e
 ), took as (
     select s.started_at as at, greatest(s.started_at - greatest(uuid_extract_timestamp(s.job_id), j.run_at), interval '0') as start,
