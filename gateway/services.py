@@ -22,7 +22,7 @@ from gateway.login import Logins
 from gateway.node_token import NodeTokens, token_text
 from gateway.place import Places
 from gateway.session import Sessions
-from jobs.submission import GroupCommitter
+from jobs.submission import MAX_BULK_IN_FLIGHT, MAX_IN_FLIGHT, GroupCommitter
 from jobs.wake import (
     ACCESS_CHANNEL,
     AccessMessage,
@@ -110,7 +110,8 @@ class Services:
     async def open(cls, settings: GatewaySettings) -> "Services":
         """Connect; a server that is away shows in readiness, not here."""
         key_ring = open_ring(settings.kek_file, settings.kek)
-        database = await Database.open(settings.database_url, name=settings.process_name)
+        hot = MAX_IN_FLIGHT + MAX_BULK_IN_FLIGHT
+        database = await Database.open(settings.database_url, name=settings.process_name, hot_size=hot)
         valkey = await Valkey.open(settings.valkey_url)
         services = cls(settings, database, valkey, key_ring)
         services.keys.start()

@@ -10,6 +10,7 @@ from waypost.job.model import Accepted, Submission
 MAX_LANE_ROWS = 10_000
 MAX_LANE_BYTES = 32 << 20
 QUANTUM_BYTES = 32 << 10  # what a lane may put into a batch before the next one's turn
+BULKS = 2  # requests of an environment that may wait for one of the slots for bulk requests
 ROW_BYTES = 200  # of a submission beside its payload
 
 Waiting = tuple[Submission, "asyncio.Future[Accepted]"]
@@ -23,13 +24,21 @@ def size_of(submission: Submission) -> int:
 class Lane:
     """What one environment has waiting, `rows` and `bytes` of bulk requests included."""
 
-    __slots__ = ("bytes", "credit", "queue", "rows")
+    __slots__ = ("_bulk_turns", "bytes", "credit", "queue", "rows")
 
     def __init__(self) -> None:
         self.queue: deque[Waiting] = deque()
         self.rows = 0
         self.bytes = 0
         self.credit = 0  # bytes that it may take on in its turn
+        self._bulk_turns: asyncio.Semaphore | None = None
+
+    @property
+    def bulk_turns(self) -> asyncio.Semaphore:
+        """Held by a bulk request from its wait for a slot to its end."""
+        if self._bulk_turns is None:
+            self._bulk_turns = asyncio.Semaphore(BULKS)
+        return self._bulk_turns
 
     def reserve(self, rows: int, size: int) -> None:
         """Raises 429 `submission_lane_full` when that is too much. An empty lane takes one request of any size."""

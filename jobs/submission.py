@@ -5,7 +5,6 @@ the commit each environment concerned gets one wake message. Refuses to answer b
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -23,7 +22,9 @@ MAX_BATCH_BYTES = 4 << 20
 # One in flight: 21,700/s at 64 clients, p99 4.3 ms; two: 19,500/s, p99 6.5, but 0.62 ms instead of 0.86 for a lone one,
 # and where the disk is slow nobody waits for two commits. Three: no better.
 MAX_IN_FLIGHT = 2
-MAX_BULK_IN_FLIGHT = 1
+# One under way leaves the gateway idle while PostgreSQL works and the other way round: 25,400 jobs/s; two: 38,300, and
+# the gateway is busy.
+MAX_BULK_IN_FLIGHT = 2
 
 _log = structlog.get_logger("jobs.submission")
 
@@ -53,7 +54,6 @@ class GroupCommitter:
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._bulk_slots = asyncio.Semaphore(MAX_BULK_IN_FLIGHT)
-        self._bulk_turns: defaultdict[UUID, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._closed = False
 
     async def submit(self, submission: Submission) -> Accepted:
@@ -71,7 +71,7 @@ class GroupCommitter:
     async def submit_bulk(self, batch: Sequence[Submission], request: Request | None = None) -> list[Accepted]:
         """All of one environment's batch or nothing, in order; errors as for `submit`. A conflict keeps nothing.
 
-        One bulk of an environment at a time, so that environments take turns.
+        No more of an environment's than fit ask for a slot at a time, so that environments take turns.
         """
         self._refuse_if_closed()
         if not batch:
@@ -81,13 +81,11 @@ class GroupCommitter:
         lane = self._lanes.lane(environment_id)
         lane.reserve(len(batch), size)
         try:
-            async with self._bulk_turns[environment_id], self._bulk_slots:
+            async with lane.bulk_turns, self._bulk_slots:
                 accepted = await _known(self._ledger.submit_whole(batch, request))
         finally:
             lane.release(len(batch), size)
             self._lanes.forget_if_empty(environment_id)
-            if not self._bulk_turns[environment_id].locked():
-                self._bulk_turns.pop(environment_id)
         if not any(answer.conflict for answer in accepted):
             self._tell(zip(batch, accepted, strict=True))
         return accepted

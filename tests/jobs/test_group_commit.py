@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from jobs.lane import MAX_LANE_ROWS, QUANTUM_BYTES, Lanes, size_of
-from jobs.submission import MAX_BATCH_ROWS, GroupCommitter
+from jobs.submission import MAX_BATCH_ROWS, MAX_BULK_IN_FLIGHT, GroupCommitter
 from jobs.wake import Rewind, Wake, decode_environment, environment_channel
 from waypost.errors import Category, WaypostError, no_room, unavailable
 from waypost.ids import new_id
@@ -181,6 +181,21 @@ async def test_a_bulk_request_is_one_atomic_batch_and_wakes_once() -> None:
     assert await committer.submit_bulk([]) == []
     assert len(ledger.batches) == 1
     assert len(valkey.published) == 1
+
+
+async def test_bulk_requests_of_environments_take_turns() -> None:
+    """However many one of them has sent before; and few are under way at once."""
+    ledger = FakeLedger()
+    committer = GroupCommitter(ledger, FakeValkey())
+    ledger.gate.clear()
+    tasks = [asyncio.create_task(committer.submit_bulk([_job(one)])) for one in (A, A, A, A, A, A, B)]
+    await asyncio.sleep(0)
+    assert len(ledger.batches) == MAX_BULK_IN_FLIGHT
+    ledger.gate.set()
+    await asyncio.gather(*tasks)
+    first = [batch[0].environment_id for batch in ledger.batches].index(B)
+    assert first <= MAX_BULK_IN_FLIGHT
+    assert len(ledger.batches) == 7
 
 
 async def test_lanes_take_turns_by_bytes() -> None:
