@@ -14,7 +14,7 @@ from storage.postgres.ledger.refused import note_refused
 from waypost.clock import now
 from waypost.job.model import RefusedAnswer
 
-TRIES = 60  # flushes; a relay's lease is over and swept in less
+TRIES = 60  # flushes, one a second; a relay's lease is over and swept in less
 MAX_HELD = 2_000
 
 _log = structlog.get_logger("relay.refusal")

@@ -7,6 +7,7 @@ belong to the entity surface; in this version they answer UNIMPLEMENTED to a cal
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -129,7 +130,8 @@ class Service:
             raise Refused(grpc.StatusCode.UNAVAILABLE, "draining")
         # A node that waits for this before it writes hears every refusal's own status. Where a refusal overtakes a
         # write, Python's gRPC tells the node an INTERNAL of its own making.
-        await context.send_initial_metadata(())
+        with suppress(grpc.aio.InternalError):  # it has gone already: reading tells
+            await context.send_initial_metadata(())
         try:
             first = await asyncio.wait_for(context.read(), JOIN_SECONDS)
         except TimeoutError as error:

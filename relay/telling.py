@@ -84,8 +84,10 @@ class Publisher:
             await asyncio.sleep(FLUSH_SECONDS)
             turn += 1
             self._publish_progress()
-            if self._logs.urgent or turn % STORE_EVERY == 0:
+            if turn % STORE_EVERY == 0:
                 await self.flush()
+            elif self._logs.urgent:
+                await self._logs.flush()
 
     async def flush(self) -> None:
         """Keep every line that is not in a row yet, and what was refused."""
