@@ -23,8 +23,8 @@ export function LimitsPanel({ limits, sources }: { limits: Record<string, number
           <tr key={name}>
             <th scope="row">{name.replaceAll("_", " ")}</th>
             <td className="number">
-              {name.endsWith("_bytes") && <span className="hint">{bytes(value)} </span>}
               {count(value)}
+              {name.endsWith("_bytes") && <div className="hint">{bytes(value)}</div>}
             </td>
             <td>{sources[name] ?? ""}</td>
           </tr>
