@@ -7,7 +7,7 @@ from storage.postgres.database import Connection, translate_errors
 from waypost.errors import Category, WaypostError
 
 # A test proves that these are the heads of the trees. Versions compare as text.
-CONTROL_VERSION = "0004"
+CONTROL_VERSION = "0005"
 ENVIRONMENT_VERSION = "0001"
 
 

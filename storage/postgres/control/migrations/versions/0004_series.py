@@ -1,4 +1,4 @@
-"""Minutes and counts by state, audit days, events that are kept, partitions that give way, late answers."""
+"""Minutes and counts by state, audit days of an environment, events that are kept, partitions that give way."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from storage.postgres.revision import execute_file
 revision = "0004"
 down_revision = "0003"
 
-FILES = ("series", "audit", "event", "partition", "state", "fence")
+FILES = ("series", "audit", "event", "partition", "state")
 
 
 def upgrade() -> None:
