@@ -22,7 +22,8 @@ from gateway.login import Logins
 from gateway.node_token import NodeTokens, token_text
 from gateway.place import Places
 from gateway.session import Sessions
-from jobs.submission import MAX_BULK_IN_FLIGHT, MAX_IN_FLIGHT, GroupCommitter
+from jobs.lane import MAX_BULK_IN_FLIGHT
+from jobs.submission import MAX_IN_FLIGHT, GroupCommitter
 from jobs.wake import (
     ACCESS_CHANNEL,
     AccessMessage,

@@ -10,7 +10,9 @@ from waypost.job.model import Accepted, Submission
 MAX_LANE_ROWS = 10_000
 MAX_LANE_BYTES = 32 << 20
 QUANTUM_BYTES = 32 << 10  # what a lane may put into a batch before the next one's turn
-BULKS = 2  # requests of an environment that may wait for one of the slots for bulk requests
+# Bulk requests under way, and those of one environment that may stand in the line for that. With one, the gateway idles
+# while PostgreSQL works and the other way round: 25,400 jobs/s; two: 38,300, and the gateway is busy.
+MAX_BULK_IN_FLIGHT = 2
 ROW_BYTES = 200  # of a submission beside its payload
 
 Waiting = tuple[Submission, "asyncio.Future[Accepted]"]
@@ -37,7 +39,7 @@ class Lane:
     def bulk_turns(self) -> asyncio.Semaphore:
         """Held by a bulk request from its wait for a slot to its end."""
         if self._bulk_turns is None:
-            self._bulk_turns = asyncio.Semaphore(BULKS)
+            self._bulk_turns = asyncio.Semaphore(MAX_BULK_IN_FLIGHT)
         return self._bulk_turns
 
     def reserve(self, rows: int, size: int) -> None:

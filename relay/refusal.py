@@ -4,7 +4,6 @@ An answer may be refused before what became of its attempt is a row: another pro
 relay is gone. It is told again for a while. Bounded, and lost with the process: the refusal itself needs no note.
 """
 
-from collections.abc import Iterable
 from uuid import UUID
 
 import structlog
@@ -44,11 +43,8 @@ class Refusals:
         except Exception as error:  # noqa: BLE001 - whatever the database says, it is told again
             _log.warning("refusal.delayed", answers=len(told), error=str(error))
             found = set()
-        self._forget(key for key, (_, tries) in told if key[1] in found or tries <= 1)
         for key, (answer, tries) in told:
-            if key in self._held:
+            if key[1] in found or tries <= 1:
+                del self._held[key]
+            else:
                 self._held[key] = (answer, tries - 1)
-
-    def _forget(self, keys: Iterable[tuple[UUID, int]]) -> None:
-        for key in keys:
-            del self._held[key]

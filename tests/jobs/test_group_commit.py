@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from jobs.lane import MAX_LANE_ROWS, QUANTUM_BYTES, Lanes, size_of
-from jobs.submission import MAX_BATCH_ROWS, MAX_BULK_IN_FLIGHT, GroupCommitter
+from jobs.lane import MAX_BULK_IN_FLIGHT, MAX_LANE_ROWS, QUANTUM_BYTES, Lanes, size_of
+from jobs.submission import MAX_BATCH_ROWS, GroupCommitter
 from jobs.wake import Rewind, Wake, decode_environment, environment_channel
 from waypost.errors import Category, WaypostError, no_room, unavailable
 from waypost.ids import new_id

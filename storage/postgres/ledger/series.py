@@ -24,7 +24,9 @@ async def read_series(
     first = first_minute(now, minutes)
     counted = load(_PACKAGE, "series_counts")
     moved = await connection.fetch(counted, environment_id, function, first)
-    of_all = await connection.fetch(counted, environment_id, None, first_minute(now, MAX_MINUTES))
+    of_all = moved
+    if function is not None or minutes != MAX_MINUTES:
+        of_all = await connection.fetch(counted, environment_id, None, first_minute(now, MAX_MINUTES))
     ended = sum(row["completed"] + row["failed"] + row["canceled"] for row in of_all)
     counts = [one for one in await queue_counts(connection, environment_id) if function in (None, one.function)]
     spans = [(first_id_at(low), first_id_at(high), most) for low, high, most in slices(now, ended)]
