@@ -1,7 +1,7 @@
 """Counts are kept incrementally and are exact, whatever happened and whoever folds; partitions come ahead of time."""
 
 import asyncio
-import random
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +17,7 @@ _WAITS = "select exists (select from pg_locks where relation = 'control.job_end'
 
 async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: Tenant) -> None:
     """Submissions, claims, ends, retries, cancels, expiry, losses, while four workers fold all the time."""
-    chance, over = random.Random(3), asyncio.Event()
+    over = asyncio.Event()
 
     async def folding() -> int:
         folded = 0
@@ -28,16 +28,15 @@ async def test_counts_equal_the_tables_after_everything(ground: Ground, tenant: 
 
     async def life(function: str) -> None:
         session = await ground.session()
-        for _ in range(12):
+        # Not by chance: three lives that draw from one source, in an order nobody fixes, may leave an end out.
+        for end, delay in 2 * list(itertools.product((End.COMPLETED, End.FAILED, End.DEAD_LETTER), (0.0, 600.0))):
             await tenant.submit(3, function)
             (delayed,) = await tenant.submit(1, function, delay_seconds=600.0)
             (waiting,) = await tenant.submit(1, function, expires_in_seconds=600)
             claimed = await tenant.claim(session, 2, function)
-            await ground.relay.settle_end(
-                session, [done(c, chance.choice([End.COMPLETED, End.FAILED, End.DEAD_LETTER])) for c in claimed[:1]]
-            )
-            await ground.relay.settle_retry(session, [again(c, chance.choice([0.0, 600.0])) for c in claimed[1:]])
-            await ground.gateway.cancel(tenant.id, chance.choice([delayed, waiting]), "key:test")
+            await ground.relay.settle_end(session, [done(c, end) for c in claimed[:1]])
+            await ground.relay.settle_retry(session, [again(c, delay) for c in claimed[1:]])
+            await ground.gateway.cancel(tenant.id, waiting if delay else delayed, "key:test")
         await ground.lapse(session)
 
     folders = [asyncio.create_task(folding()) for _ in range(4)]
