@@ -10,8 +10,8 @@ export type ProgressEvent = { job_id: string; fraction: number; message: string 
 export type Handlers = {
   state?: (event: StateEvent) => void;
   progress?: (event: ProgressEvent) => void;
-  /** A new connection after one that broke: what was missed besides states is to be read again. */
-  again?: () => void;
+  /** It is followed from now on. What happened before that, since the page was read or besides states, is to be read again. */
+  following?: () => void;
 };
 
 const FIRST_PAUSE_MS = 500;
@@ -52,7 +52,6 @@ function seen(signal: AbortSignal): Promise<void> {
 async function run(path: string, handlers: Handlers, signal: AbortSignal): Promise<void> {
   let last: string | null = null;
   let pause = FIRST_PAUSE_MS;
-  let connected = false;
   const parser = createParser({
     onEvent(event) {
       if (event.id !== undefined) last = event.id;
@@ -69,8 +68,7 @@ async function run(path: string, handlers: Handlers, signal: AbortSignal): Promi
       const headers: Record<string, string> = last === null ? {} : { "last-event-id": last };
       const response = await send(new Request(new URL(path, location.origin), { headers, signal: attempt.signal }));
       if (!response.ok) throw await refusal(response);
-      if (connected) handlers.again?.();
-      connected = true;
+      handlers.following?.();
       pause = FIRST_PAUSE_MS;
       parser.reset();
       await pump(response, (text) => parser.feed(text));

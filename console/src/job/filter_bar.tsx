@@ -18,7 +18,8 @@ const SPAN_OPTIONS = [
   ["7d", "Last 7 days"],
 ] as const;
 
-type Props = { filters: Filters; onChange: (filters: Filters) => void };
+/** A change is told as what becomes of the filters that are in force by then: a second one may come before the first is drawn. */
+type Props = { filters: Filters; onChange: (change: (now: Filters) => Filters) => void };
 type Named = { triggers: readonly Trigger[] };
 
 export function FilterBar({ place, filters, onChange }: Props & { place: Place }) {
@@ -30,7 +31,10 @@ export function FilterBar({ place, filters, onChange }: Props & { place: Place }
         className="toggles"
         selectionMode="multiple"
         selectedKeys={filters.state ?? []}
-        onSelectionChange={(keys) => onChange({ ...filters, state: STATES.filter((state) => keys.has(state)) })}
+        onSelectionChange={(keys) => {
+          const toggled = STATES.filter((state) => keys.has(state) !== (filters.state ?? []).includes(state));
+          onChange((now) => ({ ...now, state: STATES.filter((state) => toggled.includes(state) !== (now.state ?? []).includes(state)) }));
+        }}
       >
         {STATES.map((state) => (
           <ToggleButton key={state} id={state} className="toggle">
@@ -39,12 +43,12 @@ export function FilterBar({ place, filters, onChange }: Props & { place: Place }
         ))}
       </ToggleButtonGroup>
       <div className="filter-fields">
-        <Words filters={filters} onChange={onChange} />
+        <Words onChange={onChange} />
         <Choice
           label="Created"
           value={filters.since ?? ""}
           options={SPAN_OPTIONS}
-          onChange={(since) => onChange({ ...filters, since: since === "" ? undefined : since, after: undefined, before: undefined })}
+          onChange={(since) => onChange((now) => ({ ...now, since: since === "" ? undefined : since, after: undefined, before: undefined }))}
         />
         <FromTrigger triggers={triggers} filters={filters} onChange={onChange} />
       </div>
@@ -53,7 +57,7 @@ export function FilterBar({ place, filters, onChange }: Props & { place: Place }
   );
 }
 
-function Words({ filters, onChange }: Props) {
+function Words({ onChange }: Pick<Props, "onChange">) {
   const [name, setName] = useState("");
   const [label, setLabel] = useState("");
   const [fault, setFault] = useState<string | null>(null);
@@ -61,11 +65,11 @@ function Words({ filters, onChange }: Props) {
     if (label && !/^[^=]+=/.test(label)) return setFault("A label is written KEY=VALUE.");
     setFault(null);
     if (!name.trim() && !label.trim()) return;
-    onChange({
-      ...filters,
-      function: [...new Set([...(filters.function ?? []), ...(name.trim() ? [name.trim()] : [])])],
-      label: [...new Set([...(filters.label ?? []), ...(label.trim() ? [label.trim()] : [])])],
-    });
+    onChange((now) => ({
+      ...now,
+      function: [...new Set([...(now.function ?? []), ...(name.trim() ? [name.trim()] : [])])],
+      label: [...new Set([...(now.label ?? []), ...(label.trim() ? [label.trim()] : [])])],
+    }));
   };
   return (
     <form
@@ -88,25 +92,25 @@ function FromTrigger({ triggers, filters, onChange }: Props & Named) {
   if (triggers.length === 0 && !chosen) return null;
   const gone = chosen && !triggers.some((one) => one.id === chosen) ? [[chosen, chosen] as const] : [];
   const options = [["", "Any, or none"] as const, ...triggers.map((one) => [one.id, one.name] as const), ...gone];
-  return <Choice label="Trigger" value={chosen} options={options} onChange={(trigger) => onChange({ ...filters, trigger: trigger || undefined })} />;
+  return <Choice label="Trigger" value={chosen} options={options} onChange={(trigger) => onChange((now) => ({ ...now, trigger: trigger || undefined }))} />;
 }
 
 function Chips({ triggers, filters, onChange }: Props & Named) {
   if (!isFiltered(filters)) return null;
-  const chips: [string, Filters][] = [
-    ...(filters.function ?? []).map((name): [string, Filters] => [
+  const chips: [string, (now: Filters) => Filters][] = [
+    ...(filters.function ?? []).map((name): (typeof chips)[number] => [
       `function ${name}`,
-      { ...filters, function: filters.function?.filter((other) => other !== name) },
+      (now) => ({ ...now, function: now.function?.filter((other) => other !== name) }),
     ]),
-    ...(filters.label ?? []).map((label): [string, Filters] => [
+    ...(filters.label ?? []).map((label): (typeof chips)[number] => [
       `label ${label}`,
-      { ...filters, label: filters.label?.filter((other) => other !== label) },
+      (now) => ({ ...now, label: now.label?.filter((other) => other !== label) }),
     ]),
   ];
   const trigger = triggers.find((one) => one.id === filters.trigger)?.name ?? filters.trigger;
-  if (trigger) chips.push([`trigger ${trigger}`, { ...filters, trigger: undefined }]);
-  if (filters.after) chips.push([`after ${filters.after}`, { ...filters, after: undefined }]);
-  if (filters.before) chips.push([`before ${filters.before}`, { ...filters, before: undefined }]);
+  if (trigger) chips.push([`trigger ${trigger}`, (now) => ({ ...now, trigger: undefined })]);
+  if (filters.after) chips.push([`after ${filters.after}`, (now) => ({ ...now, after: undefined })]);
+  if (filters.before) chips.push([`before ${filters.before}`, (now) => ({ ...now, before: undefined })]);
   return (
     <div className="chips">
       {chips.map(([text, without]) => (
@@ -114,7 +118,7 @@ function Chips({ triggers, filters, onChange }: Props & Named) {
           <bdi>{text}</bdi> <span aria-hidden="true">×</span>
         </Button>
       ))}
-      <Button look="quiet" onPress={() => onChange({})}>
+      <Button look="quiet" onPress={() => onChange(() => ({}))}>
         Clear all
       </Button>
     </div>

@@ -66,6 +66,8 @@ function JobsOf({ place, filters }: { place: Place; filters: Filters }) {
   useEffect(() => {
     if (added > 0 && rows.length === 0) restart(); // nothing is there that could jump
   });
+  const change = (next: (now: Filters) => Filters) =>
+    void navigate({ to: ".", search: ((now: Record<string, unknown>) => readFilters(next(readFilters(now)))) as never });
   return (
     <div className="page jobs">
       <div className="title">
@@ -81,7 +83,7 @@ function JobsOf({ place, filters }: { place: Place; filters: Filters }) {
           </div>
         )}
       </div>
-      <FilterBar place={place} filters={filters} onChange={(next) => void navigate({ to: ".", search: readFilters(next) as never })} />
+      <FilterBar place={place} filters={filters} onChange={change} />
       {added > 0 && (
         <div className="news" role="status">
           <Button look="primary" onPress={restart}>

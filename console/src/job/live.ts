@@ -31,7 +31,7 @@ export function useStates(place: Place, onChange: () => void): ReadonlyMap<strin
         waiting.set(event.job_id, event);
         timer ??= setTimeout(flush, FLUSH_MS);
       },
-      again: () => changed.current(),
+      following: () => changed.current(),
     });
     return () => {
       stop();

@@ -55,7 +55,7 @@ function useProgress(place: Place, job: Job): ProgressEvent | null {
       void client.invalidateQueries({ queryKey: ["job", place, job.id] });
       void client.invalidateQueries({ queryKey: ["attempts", place, job.id] });
     };
-    return follow(`${path}/events`, { state: look, again: look, progress: setProgress });
+    return follow(`${path}/events`, { state: look, following: look, progress: setProgress });
   }, [path, ended, client]);
   return progress;
 }
