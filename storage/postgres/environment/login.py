@@ -10,7 +10,8 @@ from uuid import UUID
 from storage.postgres.database import Connection, role_name
 
 _ROLE = "select rolcanlogin from pg_roles where rolname = $1"
-_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1"
+# A signal is no end: this waits up to five seconds for each.
+_SESSIONS = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1"
 # The names that `role_name` makes, and no others.
 _ROLES = "select rolname as name, rolcanlogin from pg_roles where rolname ~ '^env_[0-9a-f]{32}$' order by 1"
 _SCHEMAS = "select nspname as name from pg_namespace where nspname ~ '^env_[0-9a-f]{32}$' order by 1"
