@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import psutil
 import pytest
 
@@ -27,7 +28,13 @@ from infra.local.folder import DataFolder
 from infra.local.option import UpOptions
 from tests.isolation import secret_scan
 
-READY_SECONDS = 30.0
+READY_SECONDS = 90.0
+
+# The same examples in every run, however busy the machine is; `--hypothesis-profile=default` looks for new ones.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
 
 # Run in the background of a shell we were told to ignore Ctrl-C, and so would be all commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -74,7 +74,7 @@ async def open_page(chromium: Browser, platform: Any) -> AsyncIterator[OpenPage]
         page.on("pageerror", lambda error: problems.append(f"uncaught: {error}"))
 
     async def make(path: str = "/", *, key: str | None = "", origin: str = platform.api_url, **more: Any) -> Page:
-        options = {"viewport": DESK, "locale": "en-GB", "timezone_id": ZONE, **more}
+        options = {"viewport": DESK, "locale": "en-GB", "timezone_id": ZONE, "reduced_motion": "reduce", **more}
         context = await chromium.new_context(**options)
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from urllib.parse import urlsplit
 
 
@@ -11,7 +12,9 @@ class Proxy:
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname, parts.port)
-        self._port = 0
+        # Bound and never listening: while it is down nobody else is given its port.
+        self._place = _bound(0)
+        self._port = self._place.getsockname()[1]
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -20,8 +23,7 @@ class Proxy:
         return f"http://127.0.0.1:{self._port}"
 
     async def up(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, sock=_bound(self._port))
 
     async def down(self) -> None:
         if self._server is not None:
@@ -39,6 +41,13 @@ class Proxy:
             for one in (writer, away):
                 self._open.discard(one)
                 one.close()
+
+
+def _bound(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", port))
+    return made
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -190,8 +190,9 @@ async def test_copied_as_curl_it_is_a_command_that_submits_the_same(open_page, c
         job = await common.submit("quote.it", f'{{"text":"it\'s $HOME","big":{BIG}}}', labels={"a": "b"})
         await common.ended(job)
         page = await open_page(f"{common.page}/jobs/{job}", permissions=["clipboard-read", "clipboard-write"])
+        said = asyncio.ensure_future(expect(page.get_by_text("Copied")).to_be_visible())  # it does not stay for long
         await page.get_by_role("button", name="Copy as curl").click()
-        await expect(page.get_by_text("Copied")).to_be_visible()
+        await said
         command = await page.evaluate("navigator.clipboard.readText()")
         process = await asyncio.create_subprocess_shell(
             command, env={"WAYPOST_KEY": platform.admin_key, "PATH": "/usr/bin:/bin"}, stdout=asyncio.subprocess.PIPE

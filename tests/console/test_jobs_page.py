@@ -27,7 +27,7 @@ async def test_filters_are_in_the_address(open_page, place, axe):
     await expect(rows).to_have_count(1)
     await expect(rows).to_contain_text("a.one")
     await page.get_by_role("button", name="queued").click()
-    await page.get_by_label("Created").select_option("1h")
+    await page.get_by_label("Created").select_option("1h")  # before the first is drawn: neither is lost
     await page.wait_for_url("**/jobs?state=queued&label=order%3DA-17&since=1h")
     await expect(page.get_by_role("button", name="Remove the filter label order=A-17")).to_be_visible()
     await page.reload()
@@ -82,7 +82,7 @@ async def test_thousands_of_jobs_have_rows_only_for_what_is_in_sight(open_page, 
     rows = page.locator(".table-body [role=row]")
     await expect(rows.first).to_be_visible()
     end = page.get_by_text("That is all of them.")
-    for _ in range(40):
+    for _ in range(400):
         await page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
         await page.wait_for_timeout(60)
         if await end.is_visible():

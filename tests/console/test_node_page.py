@@ -35,7 +35,7 @@ async def test_what_is_pasted_connects_a_node(open_page, place, axe):
     shell = await asyncio.create_subprocess_exec("bash", "-c", program, env=environ, start_new_session=True)
     try:
         card = page.locator(".card")
-        await expect(card).to_contain_text("active")
+        await expect(card).to_contain_text("active", timeout=60_000)  # an interpreter, gRPC, a token, and a poll
         await expect(card).to_contain_text("gpu")
         await expect(card).to_contain_text("round trip")
         await expect(card.get_by_role("meter", name="Slots of")).to_be_visible()

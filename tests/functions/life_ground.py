@@ -7,8 +7,10 @@ import sys
 from typing import Any
 from uuid import UUID
 
+from functions.environment import delete as deleting
 from functions.environment.phase import EnvironmentPorts
 from infra.local.folder import DataFolder
+from jobs.platform import Later
 from storage.postgres.environment import login
 from storage.postgres.environment.rows import count_rows
 from storage.postgres.platform.job import PlatformJob
@@ -34,6 +36,16 @@ async def begin(ports: EnvironmentPorts, environment_id: UUID, change: Any = lif
         kind = await connection.fetchval("select kind from control.platform_job where id = $1", job_id)
     subject = environment_id if kind == Phase.DELETE.kind else job_id
     return PlatformJob(job_id, kind, environment_id, subject, "running", 1, 5, None)
+
+
+async def delete(job: PlatformJob, ports: EnvironmentPorts) -> None:
+    """As a worker does it: what is told to come later, because somebody adds up usage, comes later."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await deleting.delete(job, ports)
+            except Later as later:
+                await asyncio.sleep(later.seconds)
 
 
 async def remains(ports: EnvironmentPorts, environment_id: UUID) -> dict[str, Any]:
@@ -88,6 +100,7 @@ import asyncio, os
 from importlib import import_module
 from pathlib import Path
 from uuid import UUID
+from functions.environment import delete as deleting
 from functions.environment.phase import EnvironmentPorts
 from storage.objects.admin import ObjectAdmin
 from storage.postgres.database import Database
@@ -186,7 +199,8 @@ begin
     insert into control.artifact_garbage (environment_id, object_key) values (own, 'artifacts/x');
     insert into control.artifact_audit (environment_id, next_at) values (own, now() + interval '1 day')
         on conflict do nothing;
-    insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1);
+    insert into control.environment_storage (environment_id, bytes, objects) values (own, 1, 1)
+        on conflict do nothing;
     insert into control.subscription (id, environment_id, url, events, created_by)
         values (fresh, own, 'https://example.com/', '{environment.ready}', 'x');
     insert into control.subscription_secret (subscription_id, environment_id, ordinal, sealed)

@@ -128,7 +128,7 @@ async def test_content_that_takes_longer_to_read_than_a_request_may_is_read(
     ports: EnvironmentPorts, s3: tuple[str, str, str], ground: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five gibibytes from a slow disk, or for a slow client: no request lasts as long as the whole."""
-    monkeypatch.setattr("storage.objects.store.REQUEST_SECONDS", 1.0)  # and a request is tried three times
+    monkeypatch.setattr("storage.objects.store.REQUEST_SECONDS", 3.0)  # and a request is tried three times
     own, key = ArtifactObjects(s3[0], ports.keys, ObjectStore(s3[0], ports.keys)), f"artifacts/{new_id()}"
     data = secrets.token_bytes(3 * PART_BYTES + 17)
     writer = await own.writer(UUID(ground.id), key)
@@ -137,7 +137,7 @@ async def test_content_that_takes_longer_to_read_than_a_request_may_is_read(
     read = hashlib.sha256()
     async for piece in own.stream(UUID(ground.id), key):
         read.update(piece)
-        await asyncio.sleep(5.0 * len(piece) / len(data))  # five seconds in all
+        await asyncio.sleep(12.0 * len(piece) / len(data))  # twelve seconds in all
     assert read.digest() == hashlib.sha256(data).digest()
     assert b"".join([bytes(one) async for one in own.stream(UUID(ground.id), key, 5, 5_000_000)]) == data[5:5_000_000]
     await own.delete(UUID(ground.id), key)
@@ -254,7 +254,7 @@ async def test_an_upload_that_nobody_finished_is_given_up(
         await connection.execute(
             "update control.artifact set expires_at = now() - interval '1 second' where id = $1", UUID(made["id"])
         )
-    assert await garbage.give_up_uploads(ports.database) == 1
+    assert await garbage.give_up_uploads(ports.database) in (0, 1)  # none when the platform's own worker was first
     await garbage.collect(ports.database, objects, UUID(ground.id))
     assert (await client.get(f"{ground.path}/artifacts/{made['id']}")).status_code == 404
     assert (await client.post(f"{ground.path}/artifacts/{made['id']}/parts", json={"numbers": [1]})).status_code == 404
@@ -262,18 +262,20 @@ async def test_an_upload_that_nobody_finished_is_given_up(
 
 async def test_each_bucket_is_looked_at_by_one_worker(ports: EnvironmentPorts, ground: Any) -> None:
     """Two that tick at the same moment take different ones, and each only once a day."""
-    async with ports.database.unit() as connection:
-        await connection.execute(
-            "insert into control.artifact_audit (environment_id, next_at) values ($1, now() - interval '100 years')"
-            " on conflict (environment_id) do update set next_at = excluded.next_at",
-            UUID(ground.id),
-        )
 
     async def take() -> list[UUID]:
         async with ports.database.unit() as connection:
             return await garbage.take_due(connection, 1, 86_400)
 
-    taken = [one for some in await asyncio.gather(take(), take(), take()) for one in some]
+    taken: list[UUID] = []
+    while UUID(ground.id) not in taken:  # once more when the platform's own worker was first
+        async with ports.database.unit() as connection:
+            await connection.execute(
+                "insert into control.artifact_audit (environment_id, next_at) values ($1, now() - interval '100 years')"
+                " on conflict (environment_id) do update set next_at = excluded.next_at",
+                UUID(ground.id),
+            )
+        taken = [one for some in await asyncio.gather(take(), take(), take()) for one in some]
     assert taken.count(UUID(ground.id)) == 1
 
 

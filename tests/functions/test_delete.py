@@ -10,7 +10,7 @@ import pytest
 
 from functions.environment import delete as module
 from functions.environment import provision as provisioning
-from functions.environment.delete import delete, give_up
+from functions.environment.delete import give_up
 from functions.environment.phase import EnvironmentPorts
 from functions.environment.provision import provision
 from infra.local.folder import DataFolder
@@ -18,7 +18,7 @@ from storage.objects.store import ObjectStore
 from storage.postgres.environment import rows
 from storage.postgres.tenancy import environment as environments
 from storage.postgres.tenancy import role_name
-from tests.functions.life_ground import FILLED, Killed, begin, fill, kill_within, remains
+from tests.functions.life_ground import FILLED, Killed, begin, delete, fill, kill_within, remains
 from waypost.errors import unavailable
 from waypost.tenancy.model import DELETE_STEPS, PROVISION_STEPS, Status, StepState
 

@@ -66,7 +66,7 @@ async def test_an_environment_becomes_ready_and_says_so(
     told: asyncio.Queue[bytes] = asyncio.Queue()
     subscription = await ports.valkey.subscribe([ACCESS_CHANNEL], lambda _, payload: told.put_nowait(payload))
     await provision(unprovisioned.job, ports)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while decode_access(await told.get()) != EnvironmentChanged(unprovisioned.id):
             pass
     subscription.close()

@@ -192,7 +192,7 @@ async def test_workers_take_turns(ports: EnvironmentPorts, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "reconcile", look)
     async with ports.database.unit() as connection:
-        await connection.execute("update control.reconciliation set at = '-infinity'")
+        await connection.execute("update control.reconciliation set at = now() - interval '2 hours'")
     await tick(ports, 3_600)
     await tick(ports, 3_600)
     assert looks == [module.RECENT_DAYS]

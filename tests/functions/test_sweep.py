@@ -18,6 +18,7 @@ from storage.objects.artifact import ArtifactObjects
 from storage.objects.seal import SealStore
 from storage.objects.store import ObjectStore
 from storage.postgres.artifact import change
+from storage.postgres.audit.seal import auditing
 from storage.postgres.platform.job import PlatformJob
 from storage.postgres.retention import artifact as artifacts
 from storage.postgres.retention import job as jobs
@@ -40,6 +41,15 @@ async def sweeps(ports: EnvironmentPorts, s3: tuple[str, str, str]) -> Any:
     objects = ArtifactObjects(s3[0], ports.keys, store)
     yield SweepPorts(ports.database, objects, OPERATOR)
     await objects.close()
+
+
+_OPEN_SWEEP = """
+select exists (select from control.platform_job where kind = $1 and subject = $2 and state in ('queued', 'running'))
+"""
+_SEALED = """
+select exists (select from control.audit_batch b join control.audit_stored using (number)
+    join control.audit a on a.id = $1 where (b.until_transaction, b.until_id) >= (a.transaction, a.id))
+"""
 
 
 class Ground:
@@ -113,6 +123,16 @@ class Ground:
                 *(self.id, entry, at),
             )
         return entry
+
+    async def swept_elsewhere(self) -> bool:
+        """Whether the platform's own worker has a sweep of the environment to do."""
+        async with self.ports.database.unit() as connection:
+            return bool(await connection.fetchval(_OPEN_SWEEP, SWEEP, self.id))
+
+    async def sealed(self, entry: UUID) -> bool:
+        """Whether an entry of the audit is in a batch that is stored."""
+        async with auditing(self.ports.database) as connection:
+            return bool(await connection.fetchval(_SEALED, entry))
 
     async def there(self, key: str) -> bool:
         return await self.ports.objects.size(self.id, key) is not None
@@ -335,11 +355,15 @@ async def test_audit_entries_go_by_the_environments_days(
     """Sealed ones, with an entry that tells of it; the whole audit of the platform still verifies."""
     path = environment.path
     assert (await client.patch(path, json={"retention": {"audit_days": 120}})).status_code == 200
+    async with asyncio.timeout(60):
+        while await ground.swept_elsewhere():  # noqa: ASYNC110 - the platform's own worker has been told of the new days
+            await asyncio.sleep(0.05)
     old = [await ground.audited(150) for _ in range(3)]
     young = await ground.audited(100)
     sealer = Sealer(ground.ports.database, SealStore(*s3), seconds=60, keep_days=365)
-    while await sealer.tick() < 1:
-        pass
+    async with asyncio.timeout(60):
+        while not await ground.sealed(young):  # not as long as an older transaction of anybody's is open
+            await sealer.tick()
     going = (await client.post(f"{path}/retention/preview")).json()["going"]["audit_days"]
     assert (going["count"], going["more"]) == (3, False)
     assert await ground.run() == {"audit_days": 3}

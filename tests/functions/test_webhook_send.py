@@ -110,7 +110,7 @@ async def test_an_endpoint_that_hangs_ends_in_time(sender: Sender, receiver: Rec
         return False
 
     receiver.behave = half
-    answered = await post(sender, receiver.url, 0.3)
+    answered = await post(sender, receiver.url, 2.0)
     assert (answered.status, answered.error) == (200, None)
     assert answered.response is not None
     assert (answered.response.body, answered.response.truncated) == (b"half", True)
@@ -153,7 +153,7 @@ async def test_what_is_no_answer_has_a_word(sender: Sender, receiver: Receiver) 
     async with Receiver() as gone:
         url = gone.url
     assert await post(sender, url) == Answered(None, "connect_failed", None)
-    assert await post(sender, "http://nobody.invalid/") == Answered(None, "name_not_resolved", None)
+    assert await post(sender, "http://nobody.invalid/", 30.0) == Answered(None, "name_not_resolved", None)
 
 
 async def test_connections_are_kept(sender: Sender, receiver: Receiver) -> None:
@@ -206,7 +206,7 @@ async def test_no_spelling_of_an_address_gets_past_the_filter(url: str) -> None:
     """Literals in every form are refused like names; nothing is connected to."""
     resolver, wire = SystemResolver(), Wire()
     sender = Sender(CheckedNetwork((), resolver, wire))
-    answered = await post(sender, url)
+    answered = await post(sender, url, 30.0)
     assert answered.error in ("address_refused", "name_not_resolved"), answered
     assert wire.connected == []
     await sender.close()
