@@ -94,7 +94,7 @@ class Work:
 
 
 async def make_credential(platform: Platform) -> dict[str, Any]:
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {platform.admin_key}"}) as http:
+    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {platform.admin_key}"}, timeout=30) as http:
         answer = await http.post(
             f"{platform.api_url}{api_path(platform.environment)}/node-credentials", json={"name": "n"}
         )

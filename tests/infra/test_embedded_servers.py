@@ -51,7 +51,7 @@ async def test_postgres_orders_texts_the_same_on_every_machine(platform: Platfor
 async def test_valkey_has_no_default_user(platform: Platform) -> None:
     """Without a name and password nothing is answered."""
     host, port = platform.process("valkey")["address"].split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(b"GET x\r\n")
         assert connection.recv(100).startswith(b"-NOAUTH")
 
@@ -96,13 +96,13 @@ def test_objects_cannot_be_had_beside_s3(platform: Platform) -> None:
         for path in ("/buckets/", "/dir/assign", "/dir/lookup?volumeId=1", "/dir/status"):
             assert b" 200 " not in _get(port, path), (port, path)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=5)
+            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=20)
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE  # no handshake without the certificate
 
 
 def _get(port: int, path: str) -> bytes:
     """The first line of the answer; empty when it hangs up."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
             return connection.recv(200).split(b"\r\n")[0]

@@ -59,6 +59,7 @@ async def test_an_older_data_folder_is_upgraded_by_up(
     """Keys and credentials work, ended jobs have their results, waiting ones complete, running ones are retried."""
     monkeypatch.setenv("WAYPOST_RESULTS_DAYS", "3650")  # it was made when the revision was the newest
     monkeypatch.setenv("WAYPOST_JOB_DAYS", "3650")
+    monkeypatch.setenv("WAYPOST_LOG_DAYS", "3650")
     facts = json.loads((DATA / f"platform-{revision}.json").read_text())
     data_dir = tmp_path / "data"
     await asyncio.to_thread(restore, revision, data_dir)
@@ -72,17 +73,19 @@ async def test_an_older_data_folder_is_upgraded_by_up(
         await asyncio.to_thread(stop_platform, data_dir)
 
 
+def client_of(platform: Platform, key: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=platform.api_url, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+
 async def check_keys(platform: Platform, facts: dict[str, Any]) -> None:
     """Both log in, and write as well as read."""
     path = "/v1/orgs/default/projects/default/environments"
     for key in (facts["admin_key"], facts["operator_key"]):
-        async with httpx.AsyncClient(base_url=platform.api_url, headers={"Authorization": f"Bearer {key}"}) as http:
+        async with client_of(platform, key) as http:
             found = await http.get(f"{path}/dev")
             assert (found.status_code, found.json()["status"]) == (200, "ready"), found.text
             assert (await http.post(f"{path}/dev/jobs", json={"function": "nobody.serves"})).status_code in (201, 202)
-    async with httpx.AsyncClient(
-        base_url=platform.api_url, headers={"Authorization": f"Bearer {facts['admin_key']}"}
-    ) as http:
+    async with client_of(platform, facts["admin_key"]) as http:
         made = await http.post(path, json={"name": "New", "slug": "new", "posture": "dev"})
         assert made.status_code == 202, made.text
         async with asyncio.timeout(30):

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -52,20 +53,25 @@ def url(tmp_path: Path, secret: str) -> Iterator[str]:
         process.wait(10)
 
 
+def status(url: str, body: bytes, headers: Mapping[str, str]) -> int:
+    """What the receiver answers."""
+    return httpx.post(url, content=body, headers=headers, timeout=30).status_code
+
+
 def test_the_receiver_of_the_page_takes_what_is_signed_and_nothing_else(url: str, secret: str) -> None:
     """204 for what we sign, also the second time; 401 for one byte more, another secret, and an old timestamp."""
     body = b'{"type":"job.completed","data":{"id":"x"}}'
     now = clock.now()
     headers = dict(signed_headers("msg_1", now, body, [secret]))
     for _ in range(2):
-        assert httpx.post(url, content=body, headers=headers).status_code == 204
+        assert status(url, body, headers) == 204
     both = dict(signed_headers("msg_2", now, body, [new_secret(), secret]))
-    assert httpx.post(url, content=body, headers=both).status_code == 204
-    assert httpx.post(url, content=body + b" ", headers=headers).status_code == 401
+    assert status(url, body, both) == 204
+    assert status(url, body + b" ", headers) == 401
     other = dict(signed_headers("msg_1", now, body, [new_secret()]))
-    assert httpx.post(url, content=body, headers=other).status_code == 401
-    old = dict(signed_headers("msg_1", now.replace(year=now.year - 1), body, [secret]))
-    assert httpx.post(url, content=body, headers=old).status_code == 401
+    assert status(url, body, other) == 401
+    old = dict(signed_headers("msg_1", now - timedelta(days=365), body, [secret]))
+    assert status(url, body, old) == 401
 
 
 def test_the_page_names_every_event_and_every_delay() -> None:

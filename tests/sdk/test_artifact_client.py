@@ -56,7 +56,7 @@ async def test_content_comes_back_as_it_was(sdk: AsyncClient, tmp_path: Path, fo
     assert target.read_bytes() == data
     assert [one.id async for one in sdk.artifacts.list(sha256=made.sha256, labels={"a": "b"})] == [made.id]
     address = await sdk.artifacts.address(made.id)
-    async with httpx.AsyncClient() as bare:
+    async with httpx.AsyncClient(timeout=30) as bare:
         assert (await bare.get(address.url)).content == data
     await sdk.artifacts.delete(made.id)
     with pytest.raises(NotFoundError):

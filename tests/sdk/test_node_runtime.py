@@ -194,7 +194,7 @@ async def test_a_blocking_plain_handler_does_not_delay_acknowledgements(make_nod
     def block(job, payload):
         job.progress(0.25, "blocking")
         job.log("still here", level="warning", round=1)
-        release.wait(10)
+        release.wait(60)
         return threading.current_thread().name
 
     async with serving(node):
@@ -205,7 +205,7 @@ async def test_a_blocking_plain_handler_does_not_delay_acknowledgements(make_nod
             await stream.until(lambda: len(stream.log) == 2)
             for probe in ("probe-1", "probe-2"):
                 await stream.text("CalculationMemberKeepAliveEvent", {"id": probe, "memberId": "m", "success": True})
-                ack = await asyncio.wait_for(stream.event("EventAckResponse"), 1)
+                ack = await asyncio.wait_for(stream.event("EventAckResponse"), 10)
                 assert (ack["sourceEventId"], ack["success"]) == (probe, True)
         finally:
             release.set()
@@ -275,12 +275,12 @@ async def test_a_handler_is_stopped_when_its_time_is_up(make_node, serving, fake
 
     @node.function("slow", max_in_flight=1)
     async def slow(job, payload):
-        assert 0 < job.remaining_seconds <= 0.1
+        assert 0 < job.remaining_seconds <= 1
         await asyncio.sleep(60)
 
     async with serving(node):
         stream = await fake_relay.joined()
-        await stream.assign("slow", attempt=1, deadline_ms=100)
+        await stream.assign("slow", attempt=1, deadline_ms=1_000)
         failure = (await stream.answer()).failure
         assert (failure.code, failure.retryable) == ("timed_out", True)
 
@@ -306,7 +306,7 @@ async def test_stop_drains_running_jobs_and_leaves_after_their_settlement(make_n
         await stream.answer()
         assert not task.done()
         await stream.settle(1)
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
         assert stream.closed.is_set()
 
 
@@ -321,7 +321,7 @@ async def test_a_drain_by_the_relay_ends_the_node(make_node, serving, fake_relay
     async with serving(node) as task:
         stream = await fake_relay.joined()
         await stream.drain()
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 20)
 
 
 async def test_a_refused_node_stops_with_the_relays_words(make_node, serving, fake_relay):

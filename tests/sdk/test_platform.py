@@ -236,9 +236,9 @@ async def test_pausing_a_function_holds_its_jobs(sdk, real_node):
     async def held(job: Any, payload: Any) -> int:
         return 1
 
+    paused = await sdk.functions.pause("held", "licence server down")
+    assert paused.paused.note == "licence server down"
     async with served(node):
-        paused = await sdk.functions.pause("held", "licence server down")
-        assert paused.paused.note == "licence server down"
         job = await sdk.jobs.submit("held")
         assert (await sdk.jobs.why(job.id)).reason == "function_paused"
         await sdk.functions.resume("held")
@@ -308,8 +308,8 @@ async def test_the_command_says_why_pauses_replays_and_drains(platform, environm
         job.log("said", payload=payload)
         return payload
 
+    await waypost("functions", "pause", "echo", "--note", "inventory")
     async with served(node):
-        await waypost("functions", "pause", "echo", "--note", "inventory")
         job = (await waypost("jobs", "submit", "echo", "--payload", "7"))["id"]
         waiting = (await waypost("jobs", "why", job))["waiting"]
         assert (waiting["reason"], "inventory" in waiting["detail"]) == ("function_paused", True)
