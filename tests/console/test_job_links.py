@@ -108,3 +108,22 @@ async def test_a_replay_and_what_it_replays_lead_to_each_other(open_page, common
     await page.get_by_role("link", name=replay).click()
     await page.get_by_role("link", name=job).click()
     await expect(page.locator(".id")).to_contain_text(job)
+
+
+async def test_who_did_it_is_told_by_name_to_those_who_may_know(open_page, place):
+    """A key by its name, on the job and in the audit, with the id on hover; to a viewer by the end of the id."""
+    made = (await place.client.post(f"{place.environment.path}/keys", json={"name": "nightly build"})).json()
+    headers = {"authorization": f"Bearer {made['key']}"}
+    await place.client.post(f"{place.environment.path}/functions/a.one/pause", json={}, headers=headers)
+    answer = await place.client.post(f"{place.environment.path}/jobs", json={"function": "a.one"}, headers=headers)
+    path = f"{place.page}/jobs/{answer.json()['id']}"
+    page = await open_page(path)
+    details = page.get_by_role("region", name="Details")
+    await expect(details).to_contain_text("key nightly build")
+    await expect(details.get_by_title(f"key:{made['id']}")).to_be_visible()
+    await page.goto(page.url.partition("/e/")[0] + f"{place.page}/settings/audit")
+    await expect(page.get_by_role("cell", name="key nightly build")).to_be_visible()
+    viewer = await open_page(path, key=await place.viewer_key())
+    details = viewer.get_by_role("region", name="Details")
+    await expect(details).to_contain_text(f"key:…{made['id'][-12:]}")
+    await expect(details).not_to_contain_text("nightly build")

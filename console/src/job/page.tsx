@@ -3,6 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
 import { useEffect, useState, type ReactNode } from "react";
 import { useMay } from "../account/session";
+import { Who } from "../account/who";
 import type { Place } from "../api/client";
 import { follow, type ProgressEvent } from "../api/events";
 import { Json } from "../json/view";
@@ -186,7 +187,7 @@ function Details({ job, place }: { job: Job; place: Place }) {
         </Fact>
       )}
       <Fact name="Submitted by">
-        <Foreign>{job.submitted_by}</Foreign>
+        <Who actor={job.submitted_by} place={place} />
       </Fact>
       {job.trigger_id && <Origin place={place} trigger={job.trigger_id} job={job} />}
       {job.replay_of && <Other name="Replay of" id={job.replay_of} place={place} />}

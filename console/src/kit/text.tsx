@@ -129,6 +129,18 @@ export function Foreign({ children }: { children: ReactNode }) {
   return <bdi className="foreign">{children}</bdi>;
 }
 
+const ID = /[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** Of an id its last characters, which tell apart best; the whole of it on hover, and in an export. */
+export function Short({ text }: { text: string }) {
+  const isLong = ID.test(text);
+  return (
+    <bdi className="foreign" title={isLong ? text : undefined}>
+      {isLong ? text.replace(ID, (id) => `…${id.slice(-12)}`) : text}
+    </bdi>
+  );
+}
+
 /** Puts text on the clipboard and says that it did. */
 export function Copy({ text, label = "Copy", look = "quiet" }: { text: string | (() => string); label?: string; look?: "quiet" | "plain" }) {
   const [done, setDone] = useState(false);

@@ -1,12 +1,13 @@
 /** Who did what, in an environment or a whole organization, with filters and as a file. */
 import { useState } from "react";
-import { api, body, E, environmentPath, type Place, type Schemas } from "../api/client";
+import { Who } from "../account/who";
+import { api, body, E, environmentPath, type Place, type Schemas, type Where } from "../api/client";
 import { Json } from "../json/view";
 import { Button, Choice, Field } from "../kit/control";
 import { Download } from "../kit/download";
 import { Empty, Panel } from "../kit/panel";
 import { Pages, Sheet, type Page } from "../kit/pages";
-import { Time } from "../kit/text";
+import { Short, Time } from "../kit/text";
 
 type Entry = Schemas["AuditView"];
 
@@ -35,17 +36,17 @@ function queryOf({ hours, ...given }: Filters, now: number): Query {
 
 export function Audit({ place }: { place: Place }) {
   const list = async (query: Query, cursor: string | undefined) => body(await api.GET(`${E}/audit`, { params: { path: place, query: { ...query, cursor } } }));
-  return <Log title={`Audit of ${place.environment}`} path={`${environmentPath(place)}/audit`} list={list} />;
+  return <Log title={`Audit of ${place.environment}`} place={place} path={`${environmentPath(place)}/audit`} list={list} />;
 }
 
 export function OrganizationAudit({ org }: { org: string }) {
   const list = async (query: Query, cursor: string | undefined) => body(await api.GET("/v1/orgs/{org}/audit", { params: { path: { org }, query: { ...query, cursor } } }));
-  return <Log title={`Audit of ${org}`} path={`/v1/orgs/${encodeURIComponent(org)}/audit`} list={list} />;
+  return <Log title={`Audit of ${org}`} place={{ org }} path={`/v1/orgs/${encodeURIComponent(org)}/audit`} list={list} />;
 }
 
-type LogProps = { title: string; path: string; list: (query: Query, cursor: string | undefined) => Promise<Page<Entry>> };
+type LogProps = { title: string; place: Where; path: string; list: (query: Query, cursor: string | undefined) => Promise<Page<Entry>> };
 
-function Log({ title, path, list }: LogProps) {
+function Log({ title, place, path, list }: LogProps) {
   const [given, setGiven] = useState<Filters>({ actor: "", action: "", target: "", outcome: "", hours: "" });
   const [query, setQuery] = useState<Query>({});
   const file = (format: string) => `${path}/export?${new URLSearchParams({ ...query, format })}`;
@@ -77,7 +78,7 @@ function Log({ title, path, list }: LogProps) {
         {(entries) => (
           <Sheet label="Audit" heads={["When", "Who", "What", "On", "Outcome", "Details"]}>
             {entries.map((entry) => (
-              <Row key={entry.id} entry={entry} />
+              <Row key={entry.id} entry={entry} place={place} />
             ))}
           </Sheet>
         )}
@@ -86,14 +87,14 @@ function Log({ title, path, list }: LogProps) {
   );
 }
 
-function Row({ entry }: { entry: Entry }) {
+function Row({ entry, place }: { entry: Entry; place: Where }) {
   return (
     <tr>
       <td>
         <Time at={entry.timestamp} short />
       </td>
       <td>
-        <Short text={entry.actor} />
+        <Who actor={entry.actor} place={place} />
       </td>
       <td>
         {entry.action}
@@ -112,17 +113,5 @@ function Row({ entry }: { entry: Entry }) {
         )}
       </td>
     </tr>
-  );
-}
-
-const ID = /[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
-/** Of an id its last characters, which tell apart best; the whole of it on hover, and in an export. */
-function Short({ text }: { text: string }) {
-  const isLong = ID.test(text);
-  return (
-    <bdi className="foreign" title={isLong ? text : undefined}>
-      {isLong ? text.replace(ID, (id) => `…${id.slice(-12)}`) : text}
-    </bdi>
   );
 }

@@ -2,6 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useMay } from "../account/session";
+import { Who } from "../account/who";
 import { api, body, E, onceKey, type Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { Button, Dialog, Field, Form } from "../kit/control";
@@ -29,7 +30,7 @@ export function Life({ place }: { place: Place }) {
     <Loaded query={query}>
       {(found) => (
         <>
-          <About environment={found.value} />
+          <About environment={found.value} place={place} />
           <Changes found={found} place={place} />
         </>
       )}
@@ -37,7 +38,7 @@ export function Life({ place }: { place: Place }) {
   );
 }
 
-function About({ environment }: { environment: Environment }) {
+function About({ environment, place }: { environment: Environment; place: Place }) {
   return (
     <Panel title="This environment">
       <Facts>
@@ -50,7 +51,7 @@ function About({ environment }: { environment: Environment }) {
         <Fact name="Posture">{environment.posture}</Fact>
         <Fact name="Kept in">{environment.backend}</Fact>
         <Fact name="Created">
-          <Time at={environment.created_at} /> by <Foreign>{environment.created_by}</Foreign>
+          <Time at={environment.created_at} /> by <Who actor={environment.created_by} place={place} />
         </Fact>
       </Facts>
     </Panel>

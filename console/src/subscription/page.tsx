@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { useMay } from "../account/session";
+import { Who } from "../account/who";
 import { api, body, E, environmentPath, raw, type Place, type Schemas } from "../api/client";
 import type { Problem } from "../api/problem";
 import { textAt } from "../json/tree";
@@ -68,7 +69,7 @@ function Known({ one, place }: Props) {
               </Fact>
             )}
             <Fact name="Created">
-              <Time at={one.created_at} /> by <Foreign>{one.created_by}</Foreign>
+              <Time at={one.created_at} /> by <Who actor={one.created_by} place={place} />
             </Fact>
           </Facts>
         </Panel>

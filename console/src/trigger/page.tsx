@@ -3,6 +3,7 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useState } from "react";
 import { useMay } from "../account/session";
+import { Who } from "../account/who";
 import { api, body, E, environmentPath, raw, type Place } from "../api/client";
 import type { Problem } from "../api/problem";
 import { faultOf } from "../json/tree";
@@ -277,7 +278,7 @@ function Details({ trigger, place }: Props) {
       )}
       {trigger.paused_at && (
         <Fact name="Paused">
-          <Ago at={trigger.paused_at} /> by <Foreign>{trigger.paused_by}</Foreign>
+          <Ago at={trigger.paused_at} /> by <Who actor={trigger.paused_by ?? ""} place={place} />
         </Fact>
       )}
       <Fact name="Its jobs">
@@ -286,7 +287,7 @@ function Details({ trigger, place }: Props) {
         </Link>
       </Fact>
       <Fact name="Created">
-        <Time at={trigger.created_at} /> by <Foreign>{trigger.created_by}</Foreign>
+        <Time at={trigger.created_at} /> by <Who actor={trigger.created_by} place={place} />
       </Fact>
     </Facts>
   );
