@@ -102,7 +102,7 @@ class Receiver:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
-    async def until(self, count: int, seconds: float = 15) -> list[Received]:
+    async def until(self, count: int, seconds: float = 60) -> list[Received]:
         """The requests once there are so many."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= count)

@@ -14,7 +14,7 @@ import httpx
 
 from tests.gateway.conftest import OwnGateway
 
-INGEST_SECONDS = 15.0
+INGEST_SECONDS = 60.0
 
 
 def fresh(size: int = 1_000) -> bytes:

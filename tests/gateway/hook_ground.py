@@ -48,7 +48,7 @@ class Hook:
 
     async def firings(self, count: int = 0, *, written: bool = True, **query: Any) -> list[dict[str, Any]]:
         """The list, as soon as it has so many and gateways have written them down, headers and all, a moment later."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 answer = await self.client.get(f"{self.path}/firings", params=query)
                 assert answer.status_code == 200, answer.text

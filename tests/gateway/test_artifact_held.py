@@ -49,7 +49,7 @@ async def _by_bulk_replay(client: httpx.AsyncClient, path: str, payload: Any) ->
     ended = await _ended(client, path)
     asked = {"ids": [ended], "overrides": {"payload": payload}}
     begun = (await client.post(f"{path}/jobs/replay", json=asked)).json()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while (await client.get(f"{path}/jobs/replays/{begun['id']}")).json()["state"] != "completed":  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return str((await client.get(f"{path}/jobs/{ended}")).json()["replayed_by"])

@@ -156,7 +156,7 @@ async def test_content_can_be_read_at_a_presigned_address(client: httpx.AsyncCli
     answer = await client.get(f"{path}/artifacts/{made['id']}/content", params={"presigned": "true"})
     assert answer.headers["cache-control"] == "no-store"
     url = answer.json()["url"]
-    async with httpx.AsyncClient() as bare:
+    async with httpx.AsyncClient(timeout=30) as bare:
         got = await bare.get(url)
         assert got.content == data
         assert got.headers["content-disposition"] == "attachment; filename*=UTF-8''a%20b.bin"

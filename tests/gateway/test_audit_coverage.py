@@ -358,7 +358,7 @@ async def _(g: Ground) -> dict[str, Any]:
 @recipe("post_environment_artifacts_artifact_complete")
 async def _(g: Ground) -> dict[str, Any]:
     made = await announced(g)
-    async with httpx.AsyncClient() as bare:
+    async with httpx.AsyncClient(timeout=30) as bare:
         assert (await bare.put(made["upload"]["url"], content=made["data"])).status_code == 200
     return {"path": f"{g.environment.path}/artifacts/{made['id']}/complete", "json": {}}
 
@@ -393,6 +393,11 @@ async def _(g: Ground) -> dict[str, Any]:
     return {"path": g.environment.path}
 
 
+# Of a request; without what a worker adds, when it is done, to a deletion that was asked for.
+ROWS = """
+select * from control.audit where request_id = $1
+and action <> 'project.deleted' and details ->> 'stage' is distinct from 'completed' order by id
+"""
 CHANGING = [declared for declared in ENDPOINTS if declared.method != "GET"]
 # One environment serves all: its end comes last.
 LAST = ("post_environment_suspend", "post_environment_resume", "delete_environment")
@@ -451,7 +456,7 @@ async def test_a_change_leaves_one_entry(ground: Ground, owner: Any, declared: E
         headers["Idempotency-Key"] = request_id
     answer = await ground.admin.request(declared.method, made["path"], json=made.get("json"), headers=headers)
     assert answer.status_code < 300, answer.text
-    rows = await owner.fetch("select * from control.audit where request_id = $1 order by id", request_id)
+    rows = await owner.fetch(ROWS, request_id)
     expected = SEVERAL.get(declared.name)
     if expected is None:
         assert len(rows) == 1, [row["action"] for row in rows]
@@ -471,7 +476,7 @@ async def test_a_change_leaves_one_entry(ground: Ground, owner: Any, declared: E
     if declared.idempotent:
         again = await ground.admin.request(declared.method, made["path"], json=made.get("json"), headers=headers)
         assert again.headers.get("idempotent-replayed") == "true"
-        assert await owner.fetchval("select count(*) from control.audit where request_id = $1", request_id) == len(rows)
+        assert len(await owner.fetch(ROWS, request_id)) == len(rows)
 
 
 def secrets_of(answer: httpx.Response) -> list[str]:

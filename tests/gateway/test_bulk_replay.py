@@ -14,7 +14,7 @@ from waypost.errors import WaypostError
 from waypost.ids import new_id
 from waypost.job.record import JobFilter
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")

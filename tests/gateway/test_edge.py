@@ -16,8 +16,8 @@ UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
-async def raw(own: OwnGateway, head: str, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """Everything that a hand-written request gets back until the server closes, at most 10 s."""
+async def raw(own: OwnGateway, head: str, *pieces: bytes, pause: float = 0.0, seconds: float = 10) -> bytes:
+    """Everything that a hand-written request gets back until the server closes, or in so many seconds."""
     reader, writer = await asyncio.open_connection(own.host, own.port)
     end = b"" if pieces and not head.startswith("POST") else b"\r\n\r\n"  # a GET's pieces go on with its head
     writer.write(head.replace("\n", "\r\n").encode() + end)
@@ -30,7 +30,7 @@ async def raw(own: OwnGateway, head: str, *pieces: bytes, pause: float = 0.0) ->
 
     dripping = asyncio.create_task(drip())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(seconds):
             while data := await reader.read(65536):
                 answer += data
     except (TimeoutError, ConnectionError):
@@ -192,12 +192,12 @@ async def test_a_head_that_drips_is_cut_off(make_gateway: MakeGateway, monkeypat
     monkeypatch.setattr("gateway.http.HEAD_SECONDS", 1)
     async with make_gateway() as own:
         began = asyncio.get_running_loop().time()
-        dripping = raw(own, "GET /healthz HTTP/1.1\nHost: x\nX-A: b", *[b"x"] * 40, pause=0.1)
+        dripping = raw(own, "GET /healthz HTTP/1.1\nHost: x\nX-A: b", *[b"x"] * 400, pause=0.1, seconds=30)
         assert await dripping == b""
         reader, writer = await asyncio.open_connection(own.host, own.port)
         assert await reader.read() == b""
         writer.close()
-        assert asyncio.get_running_loop().time() - began < 8
+        assert asyncio.get_running_loop().time() - began < 25
 
 
 async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
@@ -209,7 +209,7 @@ async def test_a_client_that_leaves_in_the_middle_leaves_nothing_behind(
     writer.write(head.encode() + b'Content-Length: 40\r\n\r\n{"function":')
     await writer.drain()
     writer.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await own_gateway.services.idle.wait()
 
 

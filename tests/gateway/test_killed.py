@@ -1,9 +1,11 @@
 """A gateway that is killed with -9: what its count of calls loses, and that nothing of it counts twice."""
 
 import asyncio
+import secrets
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx
 
 from storage.postgres.database import Database
@@ -39,7 +41,9 @@ async def test_a_killed_gateway_loses_one_interval_of_calls_and_counts_none_twic
     """What was written before stays, of what was not at most that is gone; the next gateway goes on from there, and the
     sums are those of what was written."""
     async with worker_database(platform) as database:
-        async with process(platform, WAYPOST_USAGE_SECONDS="1") as (killed, told), Asking(platform, told) as client:
+        name = f"killed-{secrets.token_hex(6)}"
+        own = {"WAYPOST_USAGE_SECONDS": "1", "WAYPOST_PROCESS_NAME": name}
+        async with process(platform, **own) as (killed, told), Asking(platform, told) as client:
             path = await new_environment(client)  # nobody but these gateways is asked about it
             environment_id = UUID((await client.get(path)).json()["id"])
             await client.ask(path, 7)
@@ -48,6 +52,7 @@ async def test_a_killed_gateway_loses_one_interval_of_calls_and_counts_none_twic
             await client.ask(path, 20)
             killed.kill()
             await asyncio.to_thread(killed.wait)
+        await _left(platform, name)
         kept = await calls(database, environment_id)
         assert written <= kept <= written + 20
         async with process(platform, WAYPOST_USAGE_SECONDS="1") as (_, told), Asking(platform, told) as client:
@@ -58,9 +63,19 @@ async def test_a_killed_gateway_loses_one_interval_of_calls_and_counts_none_twic
         assert await calls(database, environment_id, _SUMMED) == kept + 5
 
 
+async def _left(platform: Any, name: str) -> None:
+    """Return when PostgreSQL is done with a process that is gone: it may still commit what was sent."""
+    connection = await asyncpg.connect(platform.database_url("postgres"))
+    left = "select count(*) from pg_stat_activity where application_name = $1"
+    async with asyncio.timeout(30):
+        while await connection.fetchval(left, name):  # noqa: ASYNC110 - another server's state
+            await asyncio.sleep(0.05)
+    await connection.close()
+
+
 async def _written(database: Database, environment_id: UUID, least: int) -> int:
     """How many calls are written, once there are so many."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (now := await calls(database, environment_id)) < least:  # noqa: ASYNC110 - another process writes
             await asyncio.sleep(0.05)
     return now

@@ -122,7 +122,7 @@ async def _heard(gateway: OwnGateway, someone: Someone) -> bool:
     arrived = asyncio.Event()
     subscription = await gateway.services.valkey.subscribe([ACCESS_CHANNEL], lambda *_: arrived.set())
     gateway.services.valkey.publish(ACCESS_CHANNEL, encode(PersonChanged(someone.id)))
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         await arrived.wait()
     subscription.close()
     return True

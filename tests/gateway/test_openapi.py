@@ -95,7 +95,7 @@ async def test_real_answers_fit_the_description(
 
 async def test_the_document_and_its_page_are_served_and_load_nothing(platform: Any) -> None:
     """Without a credential; the page names no other host."""
-    async with httpx.AsyncClient(base_url=platform.api_url) as anonymous:
+    async with httpx.AsyncClient(base_url=platform.api_url, timeout=30) as anonymous:
         served = (await anonymous.get("/v1/openapi.json")).json()
         assert set(served["paths"]) == set(DOCUMENT["paths"])
         page = await anonymous.get("/docs")

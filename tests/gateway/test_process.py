@@ -57,7 +57,7 @@ async def test_it_announces_itself_and_finishes_what_it_has_when_told_to_stop(
         headers = {"Authorization": f"Bearer {platform.admin_key}"}
         events, listed = f"{shared_environment.path}/events", f"{shared_environment.path}/jobs?limit=1"
         async with (
-            httpx.AsyncClient(base_url=told["internal_address"]) as internal,
+            httpx.AsyncClient(base_url=told["internal_address"], timeout=30) as internal,
             httpx.AsyncClient(base_url=told["address"], headers=headers, timeout=30) as client,
             client.stream("GET", events) as stream,
         ):
@@ -73,7 +73,7 @@ async def test_it_announces_itself_and_finishes_what_it_has_when_told_to_stop(
             assert (await wait).status_code == 202
             told_states = [line for line in [line async for line in lines] if line.startswith("event:")]
             assert set(told_states) <= {"event: job.state"}
-        assert await asyncio.to_thread(started.wait, 10) == 0
+        assert await asyncio.to_thread(started.wait, 30) == 0
 
 
 async def test_several_share_one_port(platform: Any) -> None:
@@ -83,9 +83,9 @@ async def test_several_share_one_port(platform: Any) -> None:
         async with process(platform, WAYPOST_HTTP_PORT=port) as (_, other):
             assert other["address"] == told["address"]
             first.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(first.wait, 10)
+            await asyncio.to_thread(first.wait, 30)
             for _ in range(5):
-                async with httpx.AsyncClient(base_url=told["address"]) as client:
+                async with httpx.AsyncClient(base_url=told["address"], timeout=30) as client:
                     assert (await client.get("/healthz")).json() == {"status": "alive"}
 
 

@@ -1,12 +1,14 @@
 """Rates that all gateways share: leases instead of round trips, exact where they are small, and never an error."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from gateway.limit import Policy, SharedRate
 from storage.valkey.client import Valkey
+from tests.gateway.conftest import within_a_second
 from waypost.errors import unavailable
 from waypost.ids import new_id
 
@@ -36,16 +38,28 @@ async def valkey(platform: Any) -> Any:
     await opened.close()
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of Valkey is waited for, however busy the machine is: one that comes late would count as none."""
+    monkeypatch.setattr("gateway.limit.ASK_SECONDS", 10)
+
+
+async def fresh() -> int:
+    """A bucket that nobody has taken from."""
+    return new_id().int
+
+
 async def test_a_small_rate_is_exact_over_several_gateways(valkey: Valkey) -> None:
     """Burst and not one more, however many gateways ask at once."""
     policy, key = Policy("test", 1, 30), new_id().int
-    gateways = [SharedRate(Counting(valkey)) for _ in range(3)]
+    gateways, began = [SharedRate(Counting(valkey)) for _ in range(3)], time.monotonic()
     taken = await asyncio.gather(*(gateways[n % 3].take(policy, key) for n in range(90)))
-    assert 30 <= sum(left >= 0 for left in taken) <= 31  # a second may pass on a busy machine
+    assert 30 <= sum(left >= 0 for left in taken) <= 30 + (time.monotonic() - began)
 
 
-async def test_a_large_rate_costs_few_round_trips(valkey: Valkey) -> None:
+async def test_a_large_rate_costs_few_round_trips(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of requests, a lease of a twentieth of a second's worth each time."""
+    monkeypatch.setattr("gateway.limit.HELD_SECONDS", 60)  # nothing is thrown away, however long this takes
     store = Counting(valkey)
     rate, policy, key = SharedRate(store), Policy("test", 100_000, 200_000), new_id().int
     lefts = [await rate.take(policy, key) for _ in range(9_000)]
@@ -56,28 +70,44 @@ async def test_a_large_rate_costs_few_round_trips(valkey: Valkey) -> None:
 
 async def test_what_is_left_is_told_across_gateways(valkey: Valkey) -> None:
     """The headers of one gateway know what another one took."""
-    policy, key = Policy("test", 1, 10), new_id().int
+    policy = Policy("test", 1, 10)
     one, other = SharedRate(Counting(valkey)), SharedRate(Counting(valkey))
-    assert [await one.take(policy, key), await other.take(policy, key), await one.take(policy, key)] == [9, 8, 7]
+
+    async def take(key: int) -> list[int]:
+        return [await rate.take(policy, key) for rate in (one, other, one)]
+
+    assert await within_a_second(fresh, take) == [9, 8, 7]
 
 
 async def test_who_is_refused_asks_nobody_until_there_may_be_a_token(valkey: Valkey) -> None:
     """A flood of refused requests is no load for Valkey."""
     store = Counting(valkey)
-    rate, policy, key = SharedRate(store), Policy("test", 1, 2), new_id().int
-    assert [await rate.take(policy, key) for _ in range(3)] == [1, 0, -1]
-    asked = store.asked
-    assert {await rate.take(policy, key) for _ in range(100)} == {-1}
-    assert store.asked == asked
-    assert 0 < rate.wait_seconds(policy, key) <= 1
+    rate, policy = SharedRate(store), Policy("test", 1, 2)
+
+    async def take(key: int) -> tuple[list[int], set[int], int, float]:
+        lefts = [await rate.take(policy, key) for _ in range(3)]
+        asked = store.asked
+        refused = {await rate.take(policy, key) for _ in range(100)}
+        return lefts, refused, store.asked - asked, rate.wait_seconds(policy, key)
+
+    lefts, refused, asked, wait = await within_a_second(fresh, take)
+    assert (lefts, refused, asked) == ([1, 0, -1], {-1}, 0)
+    assert 0 < wait <= 1
 
 
 async def test_more_than_the_burst_is_taken_from_a_full_bucket_which_then_owes_it(valkey: Valkey) -> None:
     """A bulk of 50 at a burst of 20: taken once, and the next waits for the whole debt."""
-    rate, policy, key = SharedRate(Counting(valkey)), Policy("test", 10, 20), new_id().int
-    assert await rate.take(policy, key, 50) >= 0
-    assert await rate.take(policy, key, 1) == -1
-    assert rate.wait_seconds(policy, key) > 2.5
+    rate, policy = SharedRate(Counting(valkey)), Policy("test", 10, 20)
+
+    async def take(key: int) -> tuple[int, int, float, float]:
+        began = time.monotonic()
+        lefts = await rate.take(policy, key, 50), await rate.take(policy, key, 1)
+        return *lefts, rate.wait_seconds(policy, key), time.monotonic() - began
+
+    taken, refused, wait, taken_seconds = await within_a_second(fresh, take)
+    assert taken >= 0
+    assert refused == -1
+    assert 3 - taken_seconds < wait <= 3.1
 
 
 async def test_without_valkey_a_gateway_counts_for_itself(valkey: Valkey) -> None:

@@ -208,7 +208,7 @@ async def test_what_comes_later_is_not_available(client: httpx.AsyncClient, shar
 async def test_wait_seconds_answers_the_end_when_it_comes(client: httpx.AsyncClient, shared_environment: Any) -> None:
     """200 with the ended job; 202 with the job as it is by then, and why; another value is refused."""
     expired = {"function": NEVER, "delay_seconds": 3600, "expires_in_seconds": 1}
-    answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds=10", json=expired)
+    answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds=60", json=expired, timeout=90)
     assert (answer.status_code, answer.json()["state"]) == (200, "expired")
     answer = await client.post(f"{shared_environment.path}/jobs?wait_seconds=0.2", json={"function": NEVER})
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")

@@ -37,7 +37,7 @@ async def cancel_a_job(client: httpx.AsyncClient, path: str, **more: Any) -> str
 
 
 async def settled(
-    client: httpx.AsyncClient, path: str, check: Callable[[list[Any]], bool], seconds: float = 15, **query: Any
+    client: httpx.AsyncClient, path: str, check: Callable[[list[Any]], bool], seconds: float = 60, **query: Any
 ) -> list[Any]:
     """The list of deliveries once the check holds: there is no signal for what the worker has written down."""
     async with asyncio.timeout(seconds):
@@ -314,7 +314,7 @@ async def test_an_environment_that_goes_leaves_nothing(client, environment, rece
     made = await subscribe(client, environment.path, receiver.url)
     await cancel_a_job(client, environment.path)
     path = f"{environment.path}/subscriptions/{made['id']}/deliveries"
-    await settled(client, path, lambda items: items and items[0]["attempts"] == 1)
+    await settled(client, path, lambda items: items and items[0]["attempts"] >= 1)
     assert (await client.delete(environment.path)).status_code == 202
     async with asyncio.timeout(30):
         while (await client.get(environment.path)).status_code != 404:  # noqa: ASYNC110

@@ -62,7 +62,8 @@ async def test_all_three_modes_count_once_and_exactly(
 
 async def test_what_is_told_late_is_an_adjustment(platform: Any, client: httpx.AsyncClient, environment: Any) -> None:
     """Counted at its own time; what came in more than a day after its hour is told apart."""
-    late = [cloud_event("5", time=hours_ago(26)), cloud_event("2", time=hours_ago(2))]
+    then = hours_ago(26)
+    late = [cloud_event("5", time=then), cloud_event("2", time=hours_ago(2))]
     assert (await tell(client, environment.path, late, BATCH)).status_code == 202
     await catch_up(platform)
     since = (datetime.now(UTC) - timedelta(days=2)).strftime("%Y-%m-%d")
@@ -70,7 +71,7 @@ async def test_what_is_told_late_is_an_adjustment(platform: Any, client: httpx.A
     items = (await client.get(f"{environment.path}/usage", params=query)).json()["items"]
     assert [(item["quantity"], item["adjustment"]) for item in items] == [("2", "0"), ("5", "5")]
     hours = [datetime.fromisoformat(item["hour"]) for item in items]
-    assert hours[1] == datetime.fromisoformat(hours_ago(26)).replace(minute=0, second=0, microsecond=0)
+    assert hours[1] == datetime.fromisoformat(then).replace(minute=0, second=0, microsecond=0)
     query["group_by"] = "day"
     by_day = (await client.get(f"{environment.path}/usage", params=query)).json()["items"]
     assert sum(Decimal(item["quantity"]) for item in by_day) == 7
@@ -167,12 +168,15 @@ async def test_sums_are_of_what_the_caller_may_see(
 
 async def test_sums_as_csv(platform: Any, client: httpx.AsyncClient, environment: Any) -> None:
     """A header and a line a sum: first what sums are told apart by."""
-    await tell(client, environment.path, [cloud_event("1.50"), cloud_event("-3", meter="test.credit")], BATCH)
+    now = datetime.now(UTC)
+    at, today = now.isoformat(), f"{now:%Y-%m-%d}"
+    told = [cloud_event("1.50", time=at), cloud_event("-3", meter="test.credit", time=at)]
+    await tell(client, environment.path, told, BATCH)
     await catch_up(platform)
-    query = {"format": "csv", "group_by": "day,environment", "meter": ["test.things", "test.credit"]}
+    meters = ["test.things", "test.credit"]
+    query = {"format": "csv", "group_by": "day,environment", "meter": meters, "from": today}
     answer = await client.get(f"{environment.path}/usage", params=query)
     assert answer.headers["content-type"].startswith("text/csv")
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
     assert list(csv.reader(io.StringIO(answer.text))) == [
         ["environment_id", "environment", "day", "meter", "quantity", "adjustment"],
         [environment.id, environment.slug, today, "test.credit", "-3", "0"],

@@ -11,7 +11,6 @@ import asyncpg
 import httpx
 import pytest
 
-from gateway.hooks.registry import CACHE_SECONDS
 from tests.gateway.hook_ground import Hook, make_hook
 from waypost.trigger.model import MAX_BODY_BYTES
 
@@ -94,15 +93,14 @@ def _other_secret(hook: Hook) -> str:
 async def test_a_stale_request_is_refused_like_a_wrong_one(
     client: httpx.AsyncClient, shared_environment: Any, scheme: str
 ) -> None:
-    """Five minutes and a second either way: 401 with the same words; its firing says stale. Just within: taken."""
+    """More than five minutes either way: 401 with the same words; its firing says stale. Within: taken."""
     hook = await make_hook(client, shared_environment.path, scheme)
-    now = int(time.time())
     wrong = await refusal(await hook.send(b"{}", headers={"stripe-signature": "", "webhook-signature": "",
                                                           "x-slack-signature": ""}))  # fmt: skip
-    for at in (now - 302, now + 305):
-        answer = await hook.send(b"{}", at=at)
+    for apart in (-302, 330):
+        answer = await hook.send(b"{}", at=int(time.time()) + apart)
         assert (answer.status_code, await refusal(answer)) == (401, wrong)
-    assert (await hook.send(b"{}", at=now - 295)).status_code == 202
+    assert (await hook.send(b"{}", at=int(time.time()) - 270)).status_code == 202
     assert len(await hook.firings(2, outcome="stale")) == 2
 
 
@@ -224,7 +222,7 @@ async def test_a_body_over_the_cap_is_refused_before_it_is_read(hook: Hook, plat
         reader, writer = await asyncio.open_connection(host, int(port))
         head = b"POST /hooks/%s%s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
         writer.write(head % (hook.id.encode(), query, MAX_BODY_BYTES + 1))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert (await reader.readline()).split()[1] == b"413"
         writer.close()
 
@@ -300,10 +298,12 @@ async def test_a_rate_is_the_triggers_own(client: httpx.AsyncClient, shared_envi
 
 
 async def test_a_flood_of_wrong_signatures_is_written_at_a_bounded_rate(hook: Hook) -> None:
-    """Anybody can send them; a hundred and a little more are kept of three hundred, all are refused."""
+    """Anybody can send them; a hundred and ten a second are kept of three hundred, all are refused."""
     url = f"{hook.client.base_url}/hooks/{hook.id}".replace("//hooks", "/hooks")
+    began = time.monotonic()
     async with httpx.AsyncClient(timeout=30) as sender:
         answers = [await sender.post(url, content=b"{}") for _ in range(300)]
+    taken_seconds = time.monotonic() - began
     assert {answer.status_code for answer in answers} == {401}
     await hook.send({"n": 1})
     await hook.firings(1, outcome="accepted")
@@ -314,7 +314,7 @@ async def test_a_flood_of_wrong_signatures_is_written_at_a_bounded_rate(hook: Ho
         kept, cursor = kept + len(page["items"]), page["next_cursor"]
         if cursor is None:
             break
-    assert 100 <= kept <= 200
+    assert 100 <= kept <= 100 + 10 * taken_seconds
 
 
 async def test_two_secrets_are_valid_while_they_are_rotated(hook: Hook) -> None:
@@ -350,8 +350,11 @@ async def test_a_secret_is_kept_sealed_and_shown_once(hook: Hook, platform: Any)
     assert allowed is False
 
 
-async def test_every_gateway_hears_of_a_change_at_once(hook: Hook, own_gateway: Any) -> None:
-    """Another one has the trigger in its cache for five seconds; it is told when that is rotated, paused or gone."""
+async def test_every_gateway_hears_of_a_change_at_once(
+    hook: Hook, own_gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has the trigger in its cache; it is told when that is rotated, paused or gone."""
+    monkeypatch.setattr(own_gateway.services.hooks._cache, "_seconds", 3_600)
     assert (await hook.send({}, door=own_gateway.url)).status_code == 202
     old = hook.secret
     hook.secret = (await hook.client.post(f"{hook.path}/rotate-secret", json={"overlap_seconds": 0})).json()["secret"]
@@ -365,9 +368,9 @@ async def test_every_gateway_hears_of_a_change_at_once(hook: Hook, own_gateway: 
     await _answers(hook, own_gateway.url, 404)
 
 
-async def _answers(hook: Hook, door: str, status: int, seconds: float = CACHE_SECONDS / 2) -> None:
-    """Return when the door answers so; raises when that takes as long as forgetting by itself could."""
-    async with asyncio.timeout(seconds):
+async def _answers(hook: Hook, door: str, status: int) -> None:
+    """Return when the door answers so."""
+    async with asyncio.timeout(30):
         while (await hook.send({}, door=door)).status_code != status:  # noqa: ASYNC110 (what is waited for is an answer)
             await asyncio.sleep(0.02)
 
@@ -377,12 +380,12 @@ async def test_a_suspended_environment_takes_no_webhook(client: httpx.AsyncClien
     hook = await make_hook(client, environment.path)
     assert (await hook.send({})).status_code == 202
     assert (await client.post(f"{environment.path}/suspend")).status_code == 202
-    await _answers(hook, "", 409)
+    assert (await hook.send({})).status_code == 409
     assert (await hook.firings(1, outcome="refused"))[0]["detail"].startswith("environment_not_ready")
     while (await client.get(environment.path)).json()["status"] != "suspended":  # noqa: ASYNC110 (polled by contract)
         await asyncio.sleep(0.05)
     assert (await client.post(f"{environment.path}/resume")).status_code == 202
-    await _answers(hook, "", 202, seconds=20)
+    await _answers(hook, "", 202)
 
 
 async def test_a_paused_trigger_takes_nothing_until_it_is_resumed(hook: Hook) -> None:
