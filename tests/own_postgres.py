@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from infra.local import privilege
 from storage.postgres import cluster, migration
 
 PASSWORD = "x"  # the socket's folder is ours alone, and connections are trusted
+END_SECONDS = 60.0
+# Autovacuum's ANALYZE is a transaction that nobody asked for: sealing, fan-out and usage go no further than the oldest.
+SETTINGS = {"listen_addresses": "", "max_connections": "120", "autovacuum": "off"}
 
 
 class OwnPostgres:
@@ -43,16 +47,18 @@ class OwnPostgres:
         await asyncio.to_thread(migration.upgrade_control, self.url("waypost_owner"))
 
     async def start(self) -> None:
-        settings = {"listen_addresses": "", "unix_socket_directories": str(self.home), "max_connections": "120"}
+        settings = SETTINGS | {"unix_socket_directories": str(self.home)}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self._binaries / "postgres"), "-D", str(self.home / "data"), *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **self._as())  # noqa: ASYNC220, S603 (our own)
-        async with asyncio.timeout(30):
-            while not await self._accepts():  # noqa: ASYNC110 (a server tells nobody that it is ready)
+        async with asyncio.timeout(60):
+            while not await self._accepts():  # a server tells nobody that it is ready
+                # It ends at once while a child of a killed one, which `kill` did not see, holds the shared memory.
+                if self._process is None or self._process.poll() is not None:
+                    self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL, **self._as())  # noqa: ASYNC220, S603 (our own)
                 await asyncio.sleep(0.02)
 
     def kill(self) -> None:
-        """-9 to the server and all its processes: what was not on the disk is lost."""
+        """-9 to the server and all its processes: what was not on the disk is lost. Returns when they are gone."""
         assert self._process is not None
         postmaster = self._process.pid
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
@@ -62,12 +68,16 @@ class OwnPostgres:
                 os.kill(int(child), signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self._process.wait(10)
+        self._process.wait(END_SECONDS)
+        until = time.monotonic() + END_SECONDS
+        while any(_lives(child) for child in children):
+            assert time.monotonic() < until, "a killed process of PostgreSQL lives"
+            time.sleep(0.01)
 
     async def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            await asyncio.to_thread(self._process.wait, 20)
+            self._process.send_signal(signal.SIGQUIT)  # without a checkpoint, which takes long and is of no use here
+            await asyncio.to_thread(self._process.wait, END_SECONDS)
         shutil.rmtree(self.home, ignore_errors=True)
 
     def url(self, role: str) -> str:
@@ -88,3 +98,11 @@ class OwnPostgres:
             return False
         await connection.close()
         return True
+
+
+def _lives(pid: str) -> bool:
+    """A zombie does not: it holds nothing, and is reaped by whoever inherited it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

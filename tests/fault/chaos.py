@@ -20,6 +20,8 @@ from tests.fault.proxy import Proxy
 
 # SIGSTOP lasts longer than the relay's lease of 15 s, so its jobs are given to others while it sleeps.
 STOP_SECONDS = 17.0
+# A victim is waited for: what was killed just before is on its way back.
+VICTIM_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -110,27 +112,29 @@ class Chaos:
                 raise ValueError(f"there is no fault {step.kind!r}")
 
     def _signal(self, kind: str, draw: float, number: signal.Signals) -> str:
-        victims = {
-            name: pid for name, pid in self._stack.pids().items() if name.startswith(kind) and pid not in self._stopped
-        }
-        if not victims:
-            return ""
-        name = sorted(victims)[int(draw * len(victims))]
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(victims[name], number)
-            return f"{name} (pid {victims[name]})"
-        return ""
+        hit = self._hit(kind, draw, number)
+        return "" if hit is None else f"{hit[0]} (pid {hit[1]})"
+
+    def _hit(self, kind: str, draw: float, number: signal.Signals) -> tuple[str, int] | None:
+        """Signal one of the kind that is not stopped; its name and pid, None when there was none for so long."""
+        until = time.monotonic() + VICTIM_SECONDS
+        while True:
+            found = self._stack.pids().items()
+            victims = sorted((name, pid) for name, pid in found if name.startswith(kind) and pid not in self._stopped)
+            if victims:
+                name, pid = victims[int(draw * len(victims))]
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+                    return name, pid
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.05)
 
     def _stop_relay(self, draw: float) -> str:
-        relays = {n: p for n, p in self._stack.pids().items() if n.startswith("relay") and p not in self._stopped}
-        if not relays:
+        hit = self._hit("relay", draw, signal.SIGSTOP)
+        if hit is None:
             return ""
-        name = sorted(relays)[int(draw * len(relays))]
-        pid = relays[name]
-        try:
-            os.kill(pid, signal.SIGSTOP)
-        except ProcessLookupError:
-            return ""
+        name, pid = hit
         self._stopped.add(pid)
         self._after(STOP_SECONDS, lambda: self._wake(pid))
         return f"{name} (pid {pid}) for {STOP_SECONDS:.0f} s"

@@ -19,6 +19,8 @@ CLIENTS = 4
 NODES = 3
 PER_SECOND = 60.0  # of each client
 QUIET_SECONDS = 90.0
+ENOUGH = 500  # fewer acknowledged jobs would show little; the clients go on for them, so many seconds at most
+ENOUGH_SECONDS = 60.0
 
 
 @dataclass
@@ -92,13 +94,16 @@ def _run(
     fleet: Fleet,
 ) -> Report:
     report = Report(seed)
-    wait_until(lambda: stack.active_nodes(place) >= NODES, "the nodes joining")
+    wait_until(lambda: stack.active_nodes(place) >= NODES, "the nodes joining", timeout_seconds=90)
     clients = [Client(stack.host, stack.port, place, seed, index, PER_SECOND) for index in range(CLIENTS)]
     for client in clients:
         client.start()
     chaos = Chaos(stack, fleet, proxy, say)
     chaos.run(plan(seed, seconds))
     report.faults = chaos.done
+    until = time.monotonic() + ENOUGH_SECONDS
+    while sum(len(client.told.acknowledged) for client in clients) <= ENOUGH and time.monotonic() < until:
+        time.sleep(0.1)
     for client in clients:
         client.stop()
     for client in clients:

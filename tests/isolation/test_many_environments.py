@@ -236,7 +236,7 @@ async def test_nobody_ever_sees_anything_of_another(make_tenant: MakeTenant, pla
     shared = Shared(random.Random(SEED))
     made = await asyncio.gather(*(make_tenant() for _ in range(ENVIRONMENTS)))
     shared.actors = [Actor(tenant, shared) for tenant in made]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         nodes = [asyncio.create_task(await _node(actor, platform)) for actor in shared.actors[:3]]
         listeners = [asyncio.create_task(_listen(actor)) for actor in shared.actors]
         await asyncio.gather(
@@ -285,7 +285,7 @@ async def _listen(actor: Actor) -> int:
     """Read the environment's events until told to stop; each is looked through."""
     count = 0
     try:
-        async with actor.tenant.client.stream("GET", f"{actor.tenant.path}/events", timeout=60) as answer:
+        async with actor.tenant.client.stream("GET", f"{actor.tenant.path}/events", timeout=150) as answer:
             async for line in answer.aiter_lines():
                 actor.look(line)
                 if line.startswith("data:"):

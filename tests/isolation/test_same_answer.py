@@ -24,7 +24,7 @@ from tests.isolation.conftest import Tenant
 
 _OF_THE_MOMENT = ("x-request-id", "date", "ratelimit", "x-ratelimit", "content-length")
 GUARDED = [endpoint for endpoint in ENDPOINTS if endpoint.permission and "{org}" in endpoint.path]
-BESIDE = ("keys", "denials", "admission")  # tasks that write down later what requests left to them
+BESIDE = ("keys", "denials", "admission", "calls", "firings")  # tasks that write down later what requests left to them
 IN_PLACE = ("org", "project", "environment")
 
 

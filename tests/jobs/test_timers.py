@@ -132,6 +132,6 @@ async def test_timers_outlive_a_database_that_is_away_and_a_faulty_row() -> None
     running = asyncio.create_task(run_timers(ledger, FakeValkey(), stop))
     await asyncio.wait_for(ledger.recovered.wait(), 10)
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)
     assert ledger.asked["due"] >= 3
     assert set(ledger.asked) >= {"due", "expire", "thorough", "canceled", "fold", "idempotency", "partitions"}

@@ -1,6 +1,6 @@
 """Subscriptions and deliveries on a PostgreSQL of their own, where nobody delivers but the test."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -98,15 +98,15 @@ class DeliveryGround:
     async def claim(self, limit: int = 100, room: int = 100, seconds: float = 30.0) -> list[Claimed]:
         return await queue.claim(self.database, {}, room=room, limit=limit, seconds=seconds)
 
-    async def come(self, delivery_id: UUID) -> timedelta:
-        """Make the next attempt due; answers how long it was away."""
+    async def come(self, delivery_id: UUID) -> datetime:
+        """Make the next attempt due; answers when it would have been."""
         due: datetime = await self.ground.admin.fetchval(
             "select due_at from control.delivery_queue where delivery_id = $1", delivery_id
         )
         await self.ground.admin.execute(
             "update control.delivery_queue set due_at = now() where delivery_id = $1", delivery_id
         )
-        return due - clock.now()
+        return due
 
     async def row(self, delivery_id: UUID) -> Any:
         return await self.ground.admin.fetchrow("select * from control.delivery where id = $1", delivery_id)

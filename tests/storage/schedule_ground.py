@@ -65,14 +65,15 @@ class ScheduleGround:
 
     async def since(self, trigger: Trigger, ago: timedelta) -> None:
         """As if it had been made so long ago, and nobody had ticked since."""
-        await self.ground.admin.execute(
-            "update control.trigger set created_at = now() - $2::interval where id = $1", trigger.id, ago
-        )
-        await self.ground.admin.execute(
-            "update control.schedule set last_due_at = now() - $2::interval, next_at = now() - $2::interval"
-            " where trigger_id = $1",
-            *(trigger.id, ago),
-        )
+        async with self.ground.admin.acquire() as connection, connection.transaction():  # of one now()
+            await connection.execute(
+                "update control.trigger set created_at = now() - $2::interval where id = $1", trigger.id, ago
+            )
+            await connection.execute(
+                "update control.schedule set last_due_at = now() - $2::interval, next_at = now() - $2::interval"
+                " where trigger_id = $1",
+                *(trigger.id, ago),
+            )
 
     async def make_hourly(self, **settings: Any) -> Trigger:
         """`come` says which of its hours is due."""
@@ -80,15 +81,16 @@ class ScheduleGround:
 
     async def come(self, trigger: Trigger, hour: int, ticker: Schedules | None = None) -> None:
         """Its n-th hour has just come, none before it is open, and it is ticked."""
-        await self.ground.admin.execute(
-            "update control.trigger set created_at = now() - make_interval(secs => $2 * 3600 + 1) where id = $1",
-            *(trigger.id, hour),
-        )
-        await self.ground.admin.execute(
-            "update control.schedule set last_due_at = now() - interval '2 seconds', next_at = now()"
-            " where trigger_id = $1",
-            trigger.id,
-        )
+        async with self.ground.admin.acquire() as connection, connection.transaction():  # of one now()
+            await connection.execute(
+                "update control.trigger set created_at = now() - make_interval(secs => $2 * 3600 + 1) where id = $1",
+                *(trigger.id, hour),
+            )
+            await connection.execute(
+                "update control.schedule set last_due_at = now() - interval '2 seconds', next_at = now()"
+                " where trigger_id = $1",
+                trigger.id,
+            )
         await (ticker or self.ticker()).tick()
 
     async def place(self, trigger: Trigger) -> Any:

@@ -139,7 +139,7 @@ async def test_a_canceled_user_leaves_a_clean_connection(database: Database, env
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    async with asyncio.timeout(5), database.as_environment(environment_id) as connection:
+    async with asyncio.timeout(20), database.as_environment(environment_id) as connection:
         assert await connection.fetchval("select count(*) from note where text = 'canceled'") == 0
 
 
@@ -157,7 +157,7 @@ async def test_units_that_all_need_a_second_connection_do_not_wait_for_each_othe
                 return str(await connection.fetchval("select current_user"))
 
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await asyncio.gather(*(work() for _ in range(6))) == [role_name(environment_id)] * 6
     finally:
         await database.close()
@@ -177,8 +177,8 @@ async def test_what_a_holder_started_waits_like_anybody_else_once_it_is_over(pla
     async with database.unit():
         go.set()
         assert not (await asyncio.wait({task}, timeout=0.5))[0]
-        await asyncio.wait_for(database.ping(), 5)  # of the one who holds
-    await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(database.ping(), 20)  # of the one who holds
+    await asyncio.wait_for(task, 20)
     await database.close()
 
 
@@ -194,8 +194,8 @@ async def test_who_holds_a_connection_of_one_database_holds_none_of_another(plat
 
         task = asyncio.create_task(work(), context=contextvars.Context())
         assert not (await asyncio.wait({task}, timeout=0.5))[0]
-        await asyncio.wait_for(asyncio.gather(one.ping(), other.ping()), 5)
-    await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(asyncio.gather(one.ping(), other.ping()), 20)
+    await asyncio.wait_for(task, 20)
     await asyncio.gather(one.close(), other.close())
 
 

@@ -207,7 +207,7 @@ async def test_a_locked_ledger_is_not_waited_for(ground: Ground, old: Old) -> No
     monday = await old.week(60)
     async with ground.admin.acquire() as connection, connection.transaction():
         await connection.execute("lock table control.job_end in row exclusive mode")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await ground.worker.drop_weeks(JOBS, RESULTS) == []
     assert await has_week(ground, monday)
     assert await ground.worker.drop_weeks(JOBS, RESULTS) == [monday]

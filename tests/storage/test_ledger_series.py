@@ -51,12 +51,18 @@ async def test_minutes_tell_what_happened_before_and_after_folding(ground: Groun
     assert (only[-1].waiting, only[-1].running) == (1, 1)
 
 
-async def _ended(ground: Ground, tenant: Tenant, function: str, minutes_ago: int, waited_ms: int, ran_ms: int) -> UUID:
-    """A job that was submitted so long ago, waited and ran."""
+def _minute(ago: int) -> datetime:
+    """The beginning of the minute so many minutes ago."""
+    return datetime.now(UTC).replace(second=0, microsecond=0) - ago * MINUTE
+
+
+async def _ended(
+    ground: Ground, tenant: Tenant, function: str, submitted: datetime, waited_ms: int, ran_ms: int
+) -> UUID:
+    """A job that was submitted then, waited and ran."""
     (job,) = await tenant.submit(1, function)
     session = await ground.session()
     await ground.relay.settle_end(session, [done(one) for one in await tenant.claim(session, 1, function)])
-    submitted = datetime.now(UTC).replace(second=0, microsecond=0) - minutes_ago * MINUTE
     older = UUID(int=first_id_at(submitted).int | (job.int & 0xFFFF_FFFF))
     started = submitted + timedelta(milliseconds=waited_ms)
     await ground.admin.execute("update control.job set id = $1 where id = $2", older, job)
@@ -69,9 +75,10 @@ async def _ended(ground: Ground, tenant: Tenant, function: str, minutes_ago: int
 
 async def test_times_are_told_of_the_minute_in_which_they_were_over(ground: Ground, tenant: Tenant) -> None:
     """A start in the minute in which it came, a run in that in which it ended; another function's are not counted."""
+    submitted = _minute(10)  # one for all, though a minute may pass between them
     for waited_ms in (100, 200, 300):
-        await _ended(ground, tenant, "a", 10, waited_ms, 70_000)
-    await _ended(ground, tenant, "b", 10, 5_000, 10)
+        await _ended(ground, tenant, "a", submitted, waited_ms, 70_000)
+    await _ended(ground, tenant, "b", submitted, 5_000, 10)
     first, second = [minute.times for minute in await look(ground, tenant, "a") if minute.times != Times()]
     assert (first.starts, first.start_p50_ms, first.runs, first.run_p50_ms) == (3, 200.0, 0, None)
     assert first.start_p99_ms is not None
@@ -83,7 +90,7 @@ async def test_times_are_told_of_the_minute_in_which_they_were_over(ground: Grou
 async def test_a_job_for_later_waits_from_then_on(ground: Ground, tenant: Tenant) -> None:
     """`run_at` is no waiting time, and what lay for half a day is found."""
     half_a_day = 12 * 60
-    job = await _ended(ground, tenant, "a", half_a_day, (half_a_day - 2) * 60_000, 1_000)
+    job = await _ended(ground, tenant, "a", _minute(half_a_day), (half_a_day - 2) * 60_000, 1_000)
     started = await ground.admin.fetchval("select started_at from control.job_end")
     await ground.admin.execute("update control.job set run_at = $2 where id = $1", job, started - MINUTE)
     found = [minute.times for minute in await look(ground, tenant) if minute.times.starts]

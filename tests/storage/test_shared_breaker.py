@@ -45,6 +45,7 @@ async def stores(platform: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     database and would test what is not its own."""
     for name in ("CHANNEL", "HELD", "TEST"):
         monkeypatch.setattr(breaker, name, f"wp:{name.lower()}:{new_id().hex}:")
+    monkeypatch.setattr(breaker, "ASK_SECONDS", 10)  # an answer that comes late would count as none
     opened = [await Valkey.open(platform.valkey_url("worker")) for _ in range(WORKERS)]
     yield [Watched(one) for one in opened]
     for one in opened:
@@ -67,7 +68,7 @@ class Dead:
 
         return deliver
 
-    async def next(self, seconds: float = 10.0) -> None:
+    async def next(self, seconds: float = 30.0) -> None:
         self.any.clear()
         await asyncio.wait_for(self.any.wait(), seconds)
 
@@ -83,7 +84,7 @@ async def working(*workers: Deliveries) -> AsyncIterator[None]:
 
 
 async def broken(worker: Deliveries, key: UUID) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while worker._endpoints.get(key) is None or worker._endpoints[key].failures < BREAK_AFTER:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -92,7 +93,7 @@ async def test_what_one_worker_finds_dead_the_others_leave_alone(
     deliveries: DeliveryGround, stores: list[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that begins afterwards, too; after the break one of them tests it, and a success opens it for all."""
-    monkeypatch.setattr(endpoint, "BREAK_SECONDS", 1.5)
+    monkeypatch.setattr(endpoint, "BREAK_SECONDS", 4.0)
     dead = Dead()
     key = await deliveries.subscribe("http://dead/")
     finds, hears = (deliveries.worker(dead.of(n), store) for n, store in enumerate(stores))
@@ -109,12 +110,11 @@ async def test_what_one_worker_finds_dead_the_others_leave_alone(
             assert sum(dead.sent) == BREAK_AFTER + 1
             dead.well = True
             await dead.next()  # the next break is over
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while sum(dead.sent) < BREAK_AFTER + 20 + 1:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
-            assert not finds._endpoints[key].failures
-            async with asyncio.timeout(5):
-                while hears._endpoints[key].failures:  # noqa: ASYNC110
+            async with asyncio.timeout(20):  # the one that did not test it hears of it
+                while finds._endpoints[key].failures or hears._endpoints[key].failures:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
 
 
@@ -154,14 +154,14 @@ async def test_one_of_all_workers_tests_and_another_when_it_dies(
     deliveries: DeliveryGround, stores: list[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who was granted the test has it for its time, then another one may."""
-    monkeypatch.setattr(breaker, "TEST_SECONDS", 0.4)
+    monkeypatch.setattr(breaker, "TEST_SECONDS", 2.0)
     one, other = (breaker.Breakers(store, lambda *_: None) for store in stores)
     keys = [await deliveries.subscribe(f"http://{n}/") for n in range(3)]
     granted = await asyncio.gather(one.may_test(keys), other.may_test(keys))
     assert granted[0] | granted[1] == set(keys)
     assert not granted[0] & granted[1]
     taken: set[UUID] = set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while taken != set(keys):
             taken |= await other.may_test(keys)
 

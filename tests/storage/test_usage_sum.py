@@ -182,7 +182,7 @@ async def test_the_usage_of_an_environment_that_goes_is_closed_at_once(
         await usage.tell(tenant.id, "m", "7", "behind")
         await usage.tell(other_tenant.id, "m", "1", "other")
         for expected in (True, False):
-            async with asyncio.timeout(3), usage.ground.databases["worker"].unit() as connection:
+            async with asyncio.timeout(15), usage.ground.databases["worker"].unit() as connection:
                 assert await rows.close_environment(connection, tenant.id) is expected
         assert await usage.sums(tenant.id) == {"m": 12}
         await usage.tell(tenant.id, "m", "100", "after")
@@ -198,7 +198,7 @@ async def test_closing_waits_a_second_at_most_for_who_adds(usage: Usage, tenant:
     async with usage.ground.databases["worker"].unit() as adding:
         assert await hold_standing(adding, ROLL_UP) is not None
         with pytest.raises(rows.BusyError):
-            async with asyncio.timeout(3), usage.ground.databases["worker"].unit() as connection:
+            async with asyncio.timeout(15), usage.ground.databases["worker"].unit() as connection:
                 await rows.close_environment(connection, tenant.id)
 
 
