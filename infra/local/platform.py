@@ -53,7 +53,7 @@ def _program(folder: DataFolder, options: UpOptions, addresses: Addresses, kind:
         arguments=(sys.executable, "-P", "-m", _MODULES[kind]),
         environment=_inherited() | _shared(folder, options, addresses, kind, name) | _own(folder, addresses, kind),
         folder=folder.root,
-        setup=child_setup(signal.SIGTERM),
+        setup=child_setup(signal.SIGTERM, batch=kind != "gateway"),  # who answers people goes first
         start_seconds=60,
     )
 

@@ -98,6 +98,23 @@ async def test_a_killed_process_is_started_again_and_counted(local: Platform) ->
     assert found["ready"]
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER,
+    reason="scheduling policies are Linux', and one that somebody chose is kept",
+)
+def test_all_but_the_gateway_take_their_turns(platform: Platform) -> None:
+    """Whoever wakes up does not interrupt who runs: servers with their children, relays and workers."""
+    (supervisor,) = [entry["pid"] for entry in platform.processes if entry["name"] == "supervisor"]
+    gateways = {entry["name"] for entry in platform.processes if entry["name"].startswith("gateway")}
+    policies = {}
+    for process in psutil.Process(supervisor).children(recursive=True):
+        with contextlib.suppress(ProcessLookupError):  # a server's own child may end meanwhile
+            policies[process.pid] = os.sched_getscheduler(process.pid)
+    first = {pid for pid, policy in policies.items() if policy == os.SCHED_OTHER}
+    assert first == {platform.process(name)["pid"] for name in gateways}
+    assert set(policies.values()) == {os.SCHED_OTHER, os.SCHED_BATCH}
+
+
 def test_a_second_up_on_the_same_folder_is_refused(platform: Platform) -> None:
     """One sentence, code 8, and the first one goes on undisturbed."""
     before = platform.process("valkey")["pid"]
