@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
-from infra.local import privilege
+from infra.local import leftover, privilege
 from storage.postgres import cluster, migration
 
 PASSWORD = "x"  # the socket's folder is ours alone, and connections are trusted
@@ -61,16 +62,16 @@ class OwnPostgres:
         """-9 to the server and all its processes: what was not on the disk is lost. Returns when they are gone."""
         assert self._process is not None
         postmaster = self._process.pid
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        children = [(child.pid, child.create_time()) for child in psutil.Process(postmaster).children()]
         os.kill(postmaster, signal.SIGKILL)
-        for child in children:
+        for child, _ in children:
             try:
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(child, signal.SIGKILL)
             except ProcessLookupError:
                 continue
         self._process.wait(END_SECONDS)
         until = time.monotonic() + END_SECONDS
-        while any(_lives(child) for child in children):
+        while any(leftover.alive(child, created) for child, created in children):
             assert time.monotonic() < until, "a killed process of PostgreSQL lives"
             time.sleep(0.01)
 
@@ -98,11 +99,3 @@ class OwnPostgres:
             return False
         await connection.close()
         return True
-
-
-def _lives(pid: str) -> bool:
-    """A zombie does not: it holds nothing, and is reaped by whoever inherited it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False

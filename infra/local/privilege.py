@@ -4,7 +4,7 @@ PostgreSQL refuses to run as root, so as root it is given to another existing us
 (a clone below /root, a `mktemp -d`) stay as they are: the child gets CAP_DAC_READ_SEARCH, and nothing else.
 
 All but the gateway are scheduled as batch work: who wakes up waits for its turn instead of interrupting who runs, and
-who answers people goes first. On two cores, nodes alike, 4,600-5,100 jobs/s at saturation instead of 3,500-4,000; with
+who answers people goes first. On two cores, nodes alike, 4,600-5,000 jobs/s at saturation instead of 3,500-4,000; with
 the gateway taking turns too, a local load generator pushed it aside: 4,260 webhooks/s instead of 5,700-6,200
 (docs/performance.md).
 Linux only; elsewhere children simply run as the caller.

@@ -116,7 +116,7 @@ async def proxy(platform: Any) -> AsyncIterator[Proxy]:
     one = Proxy(platform.api_url)
     await one.up()
     yield one
-    await one.down()
+    await one.close()
 
 
 @pytest.fixture

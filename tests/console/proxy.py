@@ -32,6 +32,11 @@ class Proxy:
                 writer.transport.abort()
             self._server = None
 
+    async def close(self) -> None:
+        """For good: somebody else may have the port."""
+        await self.down()
+        self._place.close()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, away = await asyncio.open_connection(*self._target)
         self._open |= {writer, away}

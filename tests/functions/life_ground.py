@@ -100,7 +100,6 @@ import asyncio, os
 from importlib import import_module
 from pathlib import Path
 from uuid import UUID
-from functions.environment import delete as deleting
 from functions.environment.phase import EnvironmentPorts
 from storage.objects.admin import ObjectAdmin
 from storage.postgres.database import Database
