@@ -12,7 +12,8 @@ from infra.local.problem import ExitCode, LocalError
 
 GRPC_OFFSET = 10_000  # SeaweedFS derives its gRPC ports so
 # Below the range from which the kernel gives ports to outgoing connections, so that a restart finds its port free.
-_FREE_RANGE = range(11_000, 22_000)
+# And no wider than the offset, so that none of them is the sibling of another.
+_FREE_RANGE = range(11_000, 11_000 + GRPC_OFFSET)
 
 
 def reserve(host: str, port: int, option: str) -> socket.socket:

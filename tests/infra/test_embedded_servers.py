@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from infra.local.folder import DataFolder
+from infra.local.port import GRPC_OFFSET, free_ports
 from storage.valkey.client import ReplyError, Valkey
 from tests.conftest import Platform
 
@@ -125,3 +126,10 @@ def test_no_password_is_on_a_command_line(platform: Platform) -> None:
     for entry in state["processes"]:  # as they run now: other tests kill some
         line = Path(f"/proc/{entry['pid']}/cmdline").read_text()
         assert not [word for word in passwords if word in line], entry["name"]
+
+
+def test_no_port_is_the_grpc_sibling_of_another() -> None:
+    """Else one of the two servers cannot start: with thousands of ports it would happen in each run."""
+    ports = set(free_ports(2_000, with_grpc=True))
+    assert len(ports) == 2_000
+    assert not ports & {port + GRPC_OFFSET for port in ports}
