@@ -82,7 +82,7 @@ async def test_the_last_hour_is_there_when_the_page_is_opened(open_page, place, 
         page = await open_page(f"{place.page}/overview", viewport=PHONE)
         await expect(page.get_by_role("img", name="1 submitted, 1 completed, 0 failed, 0 canceled")).to_be_visible()
         await expect(page.get_by_role("img", name="Time to start in each minute")).to_be_visible()
-        await expect(page.locator(".figure").filter(has_text="Half start within")).to_contain_text("ms")
+        await expect(page.locator(".figure").filter(has_text="Half start within")).to_contain_text("99 % within")
         await page.get_by_text("The last hour as a table").click()
         table = page.get_by_role("region", name="The last hour, minute by minute")
         await expect(table.get_by_role("row")).to_have_count(61)

@@ -39,9 +39,12 @@ async def test_a_key_opens_the_page_that_was_asked_for_and_is_kept_for_the_tab_o
 
 async def test_mistyped_expired_and_revoked_keys_are_refused_in_words(open_page, common, client):
     """In the API's words; who is signed out while at work is told why, and is led back."""
-    soon = clock.now() + timedelta(seconds=1)
     keys = f"{common.environment.path}/keys"
-    brief = await client.post(keys, json={"name": "brief", "role": "viewer", "expires_at": clock.rfc3339(soon)})
+    for life_seconds in (1, 5, 20):  # until the request fits into it
+        soon = clock.now() + timedelta(seconds=life_seconds)
+        brief = await client.post(keys, json={"name": "brief", "role": "viewer", "expires_at": clock.rfc3339(soon)})
+        if brief.status_code == 201:
+            break
     page = await open_page("/sign-in", key=None)
     await use_key(page, "wp_nonsense")
     await expect(page.get_by_role("alert")).to_contain_text("mistyped")

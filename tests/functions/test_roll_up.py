@@ -24,7 +24,7 @@ _DONE = "insert into control.platform_job (id, kind, subject, state) values ($2,
 _SAMPLES = """
 select at, quantity, subject from control.usage_event where environment_id = $1 and meter = $2 and at <= $3 order by at
 """
-_SUMS = "select sum(quantity) from control.usage_hour where environment_id = $1 and meter = $2"
+_SUMS = "select quantity from control.usage_hour where environment_id = $1 and meter = $2"
 _JOBS = "select * from control.platform_job where kind = $1 order by id desc limit 1"
 
 
@@ -41,7 +41,8 @@ async def test_run_twice_it_samples_and_adds_once(make_unprovisioned: Any, ports
         await roll_up(job, ports.database)
     assert await catch_up(ports.database, 20)
     async with ports.database.unit() as connection:
-        assert await connection.fetchval(_SUMS, environment_id, BYTES_HELD) == 3_345
+        hours = await connection.fetch(_SUMS, environment_id, BYTES_HELD)
+    assert {row["quantity"] for row in hours} == {3_345}  # at a full hour the platform's own worker samples the next
 
 
 async def test_hours_without_a_worker_are_sampled_afterwards(make_unprovisioned: Any, ports: EnvironmentPorts) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -84,7 +85,7 @@ async def test_a_dry_run_counts_and_replays_nothing(client: httpx.AsyncClient, s
     assert (found["matched"], found["replayed"], found["more"]) == (5, 0, False)
     assert found["by_function"] == {"count.b": 3, "count.a": 2}
     assert found["by_state"] == {"canceled": 5}
-    assert found["oldest"] <= found["newest"]
+    assert datetime.fromisoformat(found["oldest"]) <= datetime.fromisoformat(found["newest"])
     few = (await client.post(f"{path}/jobs/replay", json=body | {"limit": 3})).json()
     assert (few["matched"], few["more"], few["by_function"]) == (3, True, {"count.b": 3})
     none = (await client.post(f"{path}/jobs/replay", json=body | {"state": ["failed", "expired"]})).json()

@@ -20,6 +20,8 @@ from waypost.audit.model import Denial
 from waypost.errors import unavailable
 from waypost.task import stop
 
+NEVER_OVER = 1e12  # seconds: 3,600 would turn when the machine has been up for a whole hour
+
 ORG = "/v1/orgs/default"
 
 
@@ -160,7 +162,7 @@ async def test_equal_denials_of_a_minute_are_one_entry_and_a_rest(
     async with make_gateway() as own:
         denials = own.services.denials
         await stop(denials._task)  # only this test writes
-        denials._window_seconds = 3600.0
+        denials._window_seconds = NEVER_OVER
         for _ in range(3):
             await own.client.get(f"{shared_environment.path}/keys", headers=bearer(made["key"]))
         await denials.flush()
@@ -214,7 +216,7 @@ def stranger(number: int) -> Denial:
 async def test_a_flood_is_bounded_in_memory_and_rows_and_every_denial_is_counted() -> None:
     """A hundred thousand made-up keys and as many of one caller: at most so many entries a minute, no count lost."""
     database = Written()
-    denials = Denials(database, window_seconds=3600.0)  # type: ignore[arg-type]  # what is used of it
+    denials = Denials(database, window_seconds=NEVER_OVER)  # type: ignore[arg-type]  # what is used of it
     for number in range(100_000):
         denials.note(stranger(number), known=False)
         denials.note(stranger(-1), known=True)
@@ -231,7 +233,7 @@ async def test_a_flood_is_bounded_in_memory_and_rows_and_every_denial_is_counted
 async def test_strangers_leave_room_for_callers_who_are_known() -> None:
     """What somebody makes up does not hide what a key or a person was refused."""
     database = Written()
-    denials = Denials(database, window_seconds=3600.0)  # type: ignore[arg-type]  # what is used of it
+    denials = Denials(database, window_seconds=NEVER_OVER)  # type: ignore[arg-type]  # what is used of it
     for number in range(10_000):
         denials.note(stranger(number), known=False)
     denials.note(Denial(actor="person:1", actor_kind="person", action="a.b", target="path:/"), known=True)
@@ -242,7 +244,7 @@ async def test_strangers_leave_room_for_callers_who_are_known() -> None:
 async def test_denials_wait_for_a_database_that_is_away() -> None:
     """Counted on meanwhile, and written once."""
     database = Written()
-    denials = Denials(database, window_seconds=3600.0)  # type: ignore[arg-type]  # what is used of it
+    denials = Denials(database, window_seconds=NEVER_OVER)  # type: ignore[arg-type]  # what is used of it
     database.away = True
     for _ in range(5):
         denials.note(stranger(1), known=False)

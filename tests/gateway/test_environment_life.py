@@ -118,8 +118,8 @@ async def test_suspended_it_starts_nothing_and_resumed_it_goes_on(
     node = await connect()
     running = await submit(client, path)
     assignment = await asyncio.wait_for(node.assigned.get(), SECONDS)
-    waiting = await submit(client, path, delay_seconds=3)
-    due = time.monotonic() + 3
+    waiting = await submit(client, path, delay_seconds=6)
+    due = time.monotonic() + 6
     answer = await client.post(f"{path}/suspend")
     assert (answer.status_code, answer.json()["status"]) == (202, "suspended")
     refused = await client.post(f"{path}/jobs", json={"function": "f"})

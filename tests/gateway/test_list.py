@@ -72,7 +72,7 @@ async def test_a_cursor_is_good_for_its_list_only(
     cursor = (await listed(client, environment.path, limit=1, state="queued"))["next_cursor"]
     assert cursor is not None
     assert len((await listed(client, environment.path, limit=2, state="queued", cursor=cursor))["items"]) == 2
-    changed = cursor[:9] + ("B" if cursor[9] == "A" else "A") + cursor[10:]
+    changed = cursor[:30] + ("B" if cursor[30] == "A" else "A") + cursor[31:]  # in what it is bound by
     for path, query in (
         (environment.path, {"cursor": cursor}),
         (environment.path, {"cursor": cursor, "state": "running"}),

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -56,7 +57,8 @@ async def test_a_schedule_says_when_it_fires_next(client: httpx.AsyncClient, sha
     assert len(due) == 5
     assert due == sorted(due)
     assert due[0] > datetime.now(UTC)
-    assert {(at.hour, at.minute) for at in due} <= {(0, 30), (1, 30)}
+    local = [at.astimezone(ZoneInfo("Europe/Helsinki")) for at in due]
+    assert {(at.hour, at.minute) for at in local} <= {(3, 30), (4, 0)}  # at four on the day that has no half past three
     assert (one["overlap"], one["catch_up"], one["jitter_seconds"]) == ("allow", "none", 0)
     assert "secret" not in one
     rotated = await client.post(f"{shared_environment.path}/triggers/{one['id']}/rotate-secret", json={})
@@ -102,10 +104,11 @@ async def test_a_schedule_that_is_changed_is_due_anew(client: httpx.AsyncClient,
     assert len(left) - len(paused) <= 1  # one may have been under way
     assert (await client.post(f"{path}/resume")).json()["state"] == "active"
     firings = await _fired(client, path, len(left) + 1)
-    assert {firing["outcome"] for firing in firings} == {"accepted"}
-    job = (await client.get(f"{shared_environment.path}/jobs/{firings[0]['job_id']}")).json()
+    assert {firing["outcome"] for firing in firings} <= {"accepted", "missed"}  # missed: by a worker that stood still
+    fired = next(firing for firing in firings if firing["job_id"])
+    job = (await client.get(f"{shared_environment.path}/jobs/{fired['job_id']}")).json()
     assert job["payload"]["trigger_id"] == one["id"]
-    told = [datetime.fromisoformat(text) for text in (job["payload"]["due_at"], firings[0]["due_at"])]
+    told = [datetime.fromisoformat(text) for text in (job["payload"]["due_at"], fired["due_at"])]
     assert told[0] == told[1]
     assert (await client.delete(path)).status_code == 204
     assert (await client.get(path)).status_code == 404

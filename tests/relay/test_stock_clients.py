@@ -158,7 +158,7 @@ async def test_a_client_lives_by_its_acknowledgements_and_is_drained(
     """Past the time after which a silent one is cut. It gets no job, and its drain is UNAVAILABLE: OK would make the
     new client come back without a pause and the old one stop for good.
     """
-    relay = await start_relay(WAYPOST_PROBE_SECONDS="0.8")
+    relay = await start_relay(WAYPOST_PROBE_SECONDS="1.5")
     client = await Stock(relay.address, environment.token(await environment.credential()), kind).join()
     member = UUID(client.greeting["memberId"])
     await asyncio.gather(environment.submit("text.count"), client.acknowledge(4))  # a silent one gets three

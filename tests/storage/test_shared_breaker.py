@@ -154,7 +154,7 @@ async def test_one_of_all_workers_tests_and_another_when_it_dies(
     deliveries: DeliveryGround, stores: list[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who was granted the test has it for its time, then another one may."""
-    monkeypatch.setattr(breaker, "TEST_SECONDS", 2.0)
+    monkeypatch.setattr(breaker, "TEST_SECONDS", 4.0)
     one, other = (breaker.Breakers(store, lambda *_: None) for store in stores)
     keys = [await deliveries.subscribe(f"http://{n}/") for n in range(3)]
     granted = await asyncio.gather(one.may_test(keys), other.may_test(keys))
