@@ -84,26 +84,41 @@ function options(element: HTMLElement, shape: Shape, words: Pick<Required<Props>
     cursor: { y: false, drag: { x: false, y: false } },
     hooks: { setCursor: [(self) => onMove(self.cursor.idx ?? null)] },
     axes: [
-      { ...axis, space: 70, size: 26, grid: { show: false }, values: (_, at) => at.map(words.time) },
+      { ...axis, space: (_, __, ___, last) => 35 + widthOfText(words.time(last)), size: 26, grid: { show: false }, filter: ofData, values: (_, at) => at.map((one) => (one === null ? "" : words.time(one))) },
       { ...axis, space: 34, size: widthOf, values: (_, values) => values.map((value) => (value === null ? "" : words.format(value))) },
     ],
     scales: {
-      x: { range: (self, min, max) => (hasBars ? widened(self.data[0], min, max) : [min, max]) },
+      x: { range: (self, min, max) => widened(self.data[0], hasBars, min, max) },
       y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] },
     },
     series: [{}, ...shape.map(([label, color, look]) => ({ label, ...drawn(resolve(element, color), look) }))],
   };
 }
 
-/** With room for half a bar at both ends. */
-function widened(at: ArrayLike<number>, min: number, max: number): [number, number] {
-  const half = ((at[1] ?? 1) - (at[0] ?? 0)) / 2;
+const HALF_HOUR = 1800;
+
+/** With room for half a bar at both ends; a single instant, as on a month's first day, is in the middle. */
+function widened(at: ArrayLike<number>, hasBars: boolean, min: number, max: number): [number, number] {
+  const [first = 0, second] = [at[0], at[1]];
+  if (second === undefined) return [first - HALF_HOUR, first + HALF_HOUR];
+  const half = hasBars ? (second - first) / 2 : 0;
   return [min - half, max + half];
+}
+
+/** Only instants that have a value are named: those between two days would be named alike. */
+function ofData({ data: [at] }: uPlot, splits: number[]): (number | null)[] {
+  const known = new Set(at);
+  return splits.map((one) => (known.has(one) ? one : null));
 }
 
 /** As wide as its longest label. */
 function widthOf(_: uPlot, values: string[] | null): number {
-  return 14 + 7 * Math.max(3, ...(values ?? []).map((value) => value.length));
+  return 14 + Math.max(21, ...(values ?? []).map(widthOfText));
+}
+
+/** In pixels, near enough. */
+function widthOfText(text: string): number {
+  return 7 * text.length;
 }
 
 function drawn(color: string, look: Look): Partial<uPlot.Series> {
