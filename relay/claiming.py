@@ -89,23 +89,24 @@ class Claimer:
         if not environments:
             return []
         share = max(16, MAX_CLAIM // len(environments))
+        fair = MAX_CLAIM // self._hot.count()
         start, room, plan = self._turn % len(environments), MAX_CLAIM, []
         for environment_id in environments[start:] + environments[:start]:
-            reserved = self._plan_environment(self._fleet.territories[environment_id], min(share, room))
+            reserved = self._plan_environment(self._fleet.territories[environment_id], min(share, room), fair)
             room -= sum(len(part.nodes) for part in reserved)
             plan += reserved
             if room <= 0:
                 break
         return plan
 
-    def _plan_environment(self, territory: Territory, room: int) -> list[Reserved]:
+    def _plan_environment(self, territory: Territory, room: int, fair: int) -> list[Reserved]:
         plan: list[Reserved] = []
         for rank, *routes in self._hot.queues(territory.environment_id):
             routes = [route for route in routes if territory.claimable(route)]
             start = self._turn % len(routes) if routes else 0
             share = max(LEAST_ASK, MAX_CLAIM // max(1, len(routes)))
             for route in routes[start:] + routes[:start]:
-                nodes = list(territory.reserve(route, min(room, share, self._hot.ask((route, rank)))))
+                nodes = list(territory.reserve(route, min(room, share, self._hot.ask((route, rank), fair))))
                 if nodes:
                     plan.append(Reserved(territory, (route, rank), nodes))
                     room -= len(nodes)

@@ -13,6 +13,7 @@ from uuid import UUID
 from waypost.ids import NIL
 
 FIRST_ASK = 8  # more than come at once where little comes: a claim that finds all it asks for is followed by another
+LEAST_ASK = 2  # where many queues share a claim: one more than came, which tells that no more are there
 GROWTH = 4  # a deep queue is asked for 8, 32, 128, 500
 LOW_MARK_BEHIND = 2_000 << 80  # two seconds of a UUIDv7: commits are that late at most, else the slow poll finds them
 
@@ -30,9 +31,8 @@ class HotSet:
 
     def wake(self, environment_id: UUID, queues: Iterable[Queue]) -> None:
         self._stamp += 1
-        hot = self._hot.setdefault(environment_id, {})
         for queue in queues:
-            hot[queue] = self._stamp
+            self._hot.setdefault(environment_id, {})[queue] = self._stamp
 
     def forget(self, environment_id: UUID) -> None:
         for route, rank in self._hot.pop(environment_id, ()):
@@ -54,6 +54,10 @@ class HotSet:
     def environments(self) -> list[UUID]:
         return list(self._hot)
 
+    def count(self) -> int:
+        """Of queues."""
+        return sum(map(len, self._hot.values()))
+
     def queues(self, environment_id: UUID) -> Iterator[list[int]]:
         """The routes that may hold work, most urgent rank first; each list is `[rank, route, …]`."""
         by_rank: dict[int, list[int]] = {}
@@ -71,14 +75,13 @@ class HotSet:
         if low > self._low.get(queue, NIL):
             self._low[queue] = low
 
-    def ask(self, queue: Queue) -> int:
-        """For how many jobs."""
-        return self._ask.get(queue, FIRST_ASK)
+    def ask(self, queue: Queue, fair: int) -> int:
+        """For how many jobs, when `fair` is an equal part of a claim for every queue."""
+        return max(min(FIRST_ASK, fair), LEAST_ASK, self._ask.get(queue, 0))
 
     def gave(self, queue: Queue, asked: int, count: int) -> None:
         """A claim that asked for `asked` jobs found `count`."""
-        likely = max(asked * GROWTH, self.ask(queue)) if count >= asked else count * 2
-        self._ask[queue] = max(FIRST_ASK, likely)
+        self._ask[queue] = max(asked * GROWTH, self._ask.get(queue, 0)) if count >= asked else count * 2
 
     def reset_low(self, queues: Iterable[Queue]) -> None:
         """Look from the beginning again."""

@@ -87,8 +87,8 @@ def environments(bench: Bench) -> None:
     fleet_process = NodeProcess.lean(bench.folder, "environments", bench.stack.relay_address, nodes)
     targets = bench.as_administrator(places)
     seconds = bench.seconds(20, 4)
-    warm = bench.plan(2, connections=64, places=targets, specs=specs)
-    bench.load(warm)  # routes are made at their first job
+    while _routes(bench) < count * len(specs):  # a route is made at its first job
+        bench.load(bench.plan(seconds / 4, connections=64, places=targets, specs=specs))
     wait_until(lambda: _left(bench) == 0, "the warm-up ending", 60)
     began = time.time_ns()
     with Meter({**bench.stack.groups(), "nodes": [fleet_process.pid]}) as meter:
@@ -109,6 +109,10 @@ def environments(bench: Bench) -> None:
             note=f"{outcome.generator}; {count} lean nodes in one process",
         )
     )
+
+
+def _routes(bench: Bench) -> int:
+    return int(bench.stack.query("select count(*) as n from control.route where function like 'bench.f_'")[0]["n"])
 
 
 def _left(bench: Bench) -> int:

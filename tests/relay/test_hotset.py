@@ -83,7 +83,7 @@ async def test_a_deep_queue_is_soon_asked_for_all_that_a_claim_may_take() -> Non
     assert asked[:4] == [8, 32, 128, MAX_CLAIM]
     assert set(asked[4:]) == {MAX_CLAIM}
     left = 5_000 - sum(asked[:-1])
-    assert hot.ask(QUEUE) == 2 * left
+    assert hot.ask(QUEUE, MAX_CLAIM) == 2 * left
     assert await claims_of(1, hot) == [min(2 * left, MAX_CLAIM)]
     assert await claims_of(1, hot) == [FIRST_ASK]
 
@@ -93,11 +93,24 @@ def test_a_claim_with_few_free_slots_does_not_make_it_ask_for_less() -> None:
     hot = HotSet()
     hot.gave(QUEUE, 128, 128)
     hot.gave(QUEUE, 1, 1)
-    assert hot.ask(QUEUE) == 512
+    assert hot.ask(QUEUE, MAX_CLAIM) == 512
     hot.gave(QUEUE, 500, 30)
-    assert hot.ask(QUEUE) == 60
+    assert hot.ask(QUEUE, MAX_CLAIM) == 60
     hot.gave(QUEUE, 60, 0)
-    assert hot.ask(QUEUE) == FIRST_ASK
+    assert hot.ask(QUEUE, MAX_CLAIM) == FIRST_ASK
+
+
+def test_where_many_queues_share_a_claim_each_is_asked_for_little() -> None:
+    """Except those that are known to be deep: else a claim is full after sixty routes, and uses few of its slots."""
+    hot, crowd = HotSet(), [(route, 5) for route in range(200)]
+    hot.wake(uuid4(), crowd[:100])
+    hot.wake(uuid4(), crowd[100:])
+    assert hot.count() == 200
+    fair = MAX_CLAIM // hot.count()
+    hot.gave(crowd[0], 8, 1)
+    hot.gave(crowd[1], 8, 8)
+    assert [hot.ask(queue, fair) for queue in crowd[:3]] == [2, 32, 2]
+    assert hot.ask(crowd[2], 4) == 4
 
 
 def test_what_is_known_of_an_environment_goes_with_it() -> None:
@@ -105,4 +118,11 @@ def test_what_is_known_of_an_environment_goes_with_it() -> None:
     hot.wake(environment_id, [QUEUE])
     hot.gave(QUEUE, 8, 8)
     hot.forget(environment_id)
-    assert hot.ask(QUEUE) == FIRST_ASK
+    assert hot.ask(QUEUE, MAX_CLAIM) == FIRST_ASK
+
+
+def test_a_wake_for_nothing_leaves_nothing() -> None:
+    """Of routes that no node here serves: an environment without queues would take part of each claim for ever."""
+    hot = HotSet()
+    hot.wake(uuid4(), [])
+    assert (hot.environments(), hot.count()) == ([], 0)
