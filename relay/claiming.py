@@ -23,7 +23,7 @@ from waypost.job.model import Ask, Claimed
 from waypost.secret.model import DataKey
 
 MAX_CLAIM = 500  # jobs a claim: about 64 KiB each at worst, so a claim stays below 32 MiB
-LEAST_ASK = 32  # of one queue when many may hold work: they share a claim, so that a deep one starves nobody
+LEAST_SHARE = 32  # of one queue when many may hold work: they share a claim, so that a deep one starves nobody
 MAX_UNSETTLED = 5_000
 BACKOFF_SECONDS = 0.25
 
@@ -104,7 +104,7 @@ class Claimer:
         for rank, *routes in self._hot.queues(territory.environment_id):
             routes = [route for route in routes if territory.claimable(route)]
             start = self._turn % len(routes) if routes else 0
-            share = max(LEAST_ASK, MAX_CLAIM // max(1, len(routes)))
+            share = max(LEAST_SHARE, MAX_CLAIM // max(1, len(routes)))
             for route in routes[start:] + routes[:start]:
                 nodes = list(territory.reserve(route, min(room, share, self._hot.ask((route, rank), fair))))
                 if nodes:
