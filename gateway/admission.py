@@ -38,13 +38,43 @@ _log = get_logger("gateway.admission")
 
 
 class _Count:
-    __slots__ = ("at", "taken", "used", "waiting")
+    __slots__ = ("at", "counted", "doubtful", "taken", "under_way", "used", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0  # as it was read
-        self.taken = 0  # by this gateway since
+        self.taken = 0  # by this gateway, ever
+        self.counted = 0  # of these: in what was read
+        self.under_way = 0  # of these: being kept just now
+        self.doubtful = False  # some were under way when it was read: they may be in both numbers
         self.at = 0.0
         self.used = 0.0
+
+    def now(self) -> int:
+        return self.waiting + self.taken - self.counted
+
+    def read(self, waiting: int, finished: int, under_way: int) -> None:
+        """So many waited after `finished` of those taken were kept or refused, and while others were under way: these,
+        and what came since, are kept on top. They may or may not be in it.
+        """
+        if finished >= self.counted:  # else a later reading came before
+            self.waiting, self.counted = waiting, finished
+            self.doubtful, self.at = under_way > 0, monotonic()
+
+
+class Admitted:
+    """Jobs that may be submitted: a block around keeping them."""
+
+    __slots__ = ("_count", "_jobs")
+
+    def __init__(self, count: _Count, jobs: int) -> None:
+        self._count, self._jobs = count, jobs
+
+    def __enter__(self) -> None:
+        self._count.taken += self._jobs
+        self._count.under_way += self._jobs
+
+    def __exit__(self, *_: object) -> None:
+        self._count.under_way -= self._jobs
 
 
 class _Stored:
@@ -66,10 +96,10 @@ class Admission:
         self._stored: dict[UUID, _Stored] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def check(self, environment: Environment, limit: int, count: int = 1) -> None:
-        """Return if `count` more jobs may be submitted; raises 409 `environment_not_ready`, 429 `queue_full`.
+    async def check(self, environment: Environment, limit: int, count: int = 1) -> Admitted:
+        """Enter the answer at once: `count` more jobs may be kept where `limit` may wait.
 
-        `limit`: of waiting jobs.
+        Raises 409 `environment_not_ready`, 429 `queue_full`.
         """
         found = self._counts.get(environment.id)
         if found is None:
@@ -78,10 +108,10 @@ class Admission:
             await self._refresh([environment.id])
             self._start()
         found.used = now = monotonic()
-        if found.waiting + found.taken + count > limit and now - found.at > FRESH_SECONDS:
+        if found.now() + count > limit and (found.doubtful or now - found.at > FRESH_SECONDS):
             await self._refresh([environment.id])
-        admit(environment.status, max(0, found.waiting + found.taken), limit, count)
-        found.taken += count
+        admit(environment.status, found.now(), limit, count)
+        return Admitted(found, count)
 
     async def store(self, environment: Environment, limit: int, size_bytes: int) -> None:
         """Return if an object of that size may be put into the bucket; raises 409 `quota_exceeded`."""
@@ -115,13 +145,10 @@ class Admission:
                 _log.warning("admission.not_counted", error=str(error))
 
     async def _refresh(self, environment_ids: list[UUID]) -> None:
-        taken = {key: self._counts[key].taken for key in environment_ids if key in self._counts}
+        counts = [(key, self._counts[key]) for key in environment_ids if key in self._counts]
+        before = [(found.taken - found.under_way, found.under_way) for _, found in counts]
         async with self._database.unit() as connection:
             rows = await connection.fetch(_COUNT, environment_ids)
         waiting = {row["environment_id"]: row["waiting"] for row in rows}
-        now = monotonic()
-        for key, before in taken.items():
-            if key in self._counts:
-                found = self._counts[key]
-                # What was taken while the count ran is kept on top: it may or may not be in it.
-                found.waiting, found.taken, found.at = waiting.get(key, 0), found.taken - before, now
+        for (key, found), (finished, under_way) in zip(counts, before, strict=True):
+            found.read(waiting.get(key, 0), finished, under_way)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from gateway.admission import Admitted
 from gateway.endpoint import Call
 from gateway.exchange import Answer
 from gateway.idempotency import REPLAYED, key_of, request_hash, reused
@@ -72,10 +73,10 @@ async def prepare(
     )
 
 
-async def admit(call: Call, count: int = 1) -> None:
-    """Return if the environment takes `count` more jobs now; raises 409 `environment_not_ready`, 429."""
+async def admit(call: Call, count: int = 1) -> Admitted:
+    """To be entered while `count` more jobs are kept in the environment; raises 409 `environment_not_ready`, 429."""
     await call.services.allowances.take_submissions(call.exchange, call.place, count)
-    await call.services.admission.check(call.environment, call.place.limits[WAITING_JOBS], count)
+    return await call.services.admission.check(call.environment, call.place.limits[WAITING_JOBS], count)
 
 
 def hash_of(spec: JobSpec, scope: str = "jobs") -> bytes:
@@ -88,9 +89,9 @@ async def submit(call: Call, spec: JobSpec, scope: str = "jobs", replay_of: UUID
     """Keep one job and answer it as it was created; a repeat of its Idempotency-Key gets the first answer again."""
     key = key_of(call.exchange)
     hashed = hash_of(spec, scope) if key is not None else None
-    await admit(call)
-    submission = await prepare(call, spec, idempotency_key=key, hashed=hashed, replay_of=replay_of, scope=scope)
-    accepted = await call.services.committer.submit(submission)
+    with await admit(call):
+        submission = await prepare(call, spec, idempotency_key=key, hashed=hashed, replay_of=replay_of, scope=scope)
+        accepted = await call.services.committer.submit(submission)
     if accepted.conflict:
         await discard(call, submission)
         raise not_taking(Status.DELETING) if accepted.closed else reused()
@@ -141,13 +142,13 @@ async def submit_bulk(call: Call) -> Answer:
     """
     body = await call.exchange.body()
     items, key = parse_bulk(body), key_of(call.exchange)
-    await admit(call, len(items))
-    batch = [
-        await prepare(call, spec, idempotency_key=own, hashed=hash_of(spec) if own is not None else None)
-        for spec, own in items
-    ]
-    whole = Request(call.environment.id, key, request_hash("jobs.bulk", body)) if key is not None else None
-    accepted = await call.services.committer.submit_bulk(batch, whole) if batch else []
+    with await admit(call, len(items)):
+        batch = [
+            await prepare(call, spec, idempotency_key=own, hashed=hash_of(spec) if own is not None else None)
+            for spec, own in items
+        ]
+        whole = Request(call.environment.id, key, request_hash("jobs.bulk", body)) if key is not None else None
+        accepted = await call.services.committer.submit_bulk(batch, whole) if batch else []
     refused = [index for index, one in enumerate(accepted) if one.conflict]
     if refused:
         for submission in batch:

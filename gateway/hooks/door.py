@@ -137,12 +137,12 @@ async def submit_fired(
     call: Call, trigger: Trigger, payload: bytes, key: str | None, hashed: bytes, scope: str
 ) -> Accepted:
     """Keep the trigger's job with this payload; raises as a submission does."""
-    await admit(call)
-    spec = msgspec.structs.replace(trigger.job, payload=payload)
-    submission = await prepare(
-        call, spec, idempotency_key=key, hashed=hashed if key else None, trigger_id=trigger.id, scope=scope
-    )
-    accepted = await call.services.committer.submit(submission)
+    with await admit(call):
+        spec = msgspec.structs.replace(trigger.job, payload=payload)
+        submission = await prepare(
+            call, spec, idempotency_key=key, hashed=hashed if key else None, trigger_id=trigger.id, scope=scope
+        )
+        accepted = await call.services.committer.submit(submission)
     if accepted.replayed or accepted.conflict:
         await discard(call, submission)
     if accepted.conflict:

@@ -1,13 +1,16 @@
 """Submitting over HTTP: limits at their edges; strict JSON; exact numbers; nothing is kept of what is bad."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from tests.gateway.conftest import OwnGateway
 from waypost import errors
+from waypost.tenancy.model import Status
 
 NEVER = "never.run"
 
@@ -247,3 +250,21 @@ async def test_a_full_queue_is_429(client: httpx.AsyncClient, environment: Any, 
     assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (429, "queue_full", True)
     assert int(answer.headers["retry-after"]) >= 1
     assert await queued(client, environment.path) == 3
+
+
+async def test_what_is_being_kept_while_the_waiting_are_counted_is_not_forgotten(
+    own_gateway: OwnGateway, environment: Any
+) -> None:
+    """It may not be in that count yet; when it is in it or was refused after all, it is counted once or not at all."""
+    admission = own_gateway.services.admission
+    place: Any = SimpleNamespace(id=UUID(environment.id), status=Status.READY)
+    with await admission.check(place, 2):
+        for _ in range(2):
+            await admission._refresh([place.id])
+        with await admission.check(place, 2):
+            pass
+        with pytest.raises(errors.WaypostError) as refused:
+            await admission.check(place, 2, 2)
+        assert refused.value.code == "queue_full"
+    with await admission.check(place, 2, 2):
+        pass
