@@ -1,6 +1,7 @@
 """Settings: keys, members, limits, audit; and where an invitation leads."""
 
 import asyncio
+import re
 import secrets
 
 from playwright.async_api import expect
@@ -134,7 +135,9 @@ async def test_an_environment_is_suspended_resumed_and_deleted(open_page, place,
         await delete.click()
         await expect(dialog.get_by_role("alert")).to_contain_text("It has changed since it was read")
         await delete.click()
-        await expect(steps.filter(has_text="jobs")).to_contain_text("done")  # what runs has its grace after that
+        await steps.filter(
+            has_text=re.compile("jobs.*done", re.DOTALL)
+        ).wait_for()  # seen at once, as `expect` does not
     await expect(dialog.get_by_role("status")).to_contain_text("is gone", timeout=30_000)
     await dialog.get_by_role("link", name="All environments").click()
     await expect(page.get_by_role("heading", name="Environments")).to_be_visible()

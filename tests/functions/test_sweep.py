@@ -224,7 +224,8 @@ async def test_a_sweep_that_is_killed_anywhere_is_finished_by_the_next(
         patch.setattr(change, "forget_garbage", _killed)
         with pytest.raises(Killed):
             await ground.run()
-    assert (await ground.count("artifact"), await ground.count("artifact_garbage")) == (0, 1)
+    assert await ground.count("artifact") == 0
+    assert await ground.count("artifact_garbage") in (0, 1)  # the platform's own worker takes all of these
     await ground.run()
     for table in ("job", "job_end", "job_log", "log_object", "artifact", "artifact_blob", "artifact_garbage"):
         assert await ground.count(table) == 0, table

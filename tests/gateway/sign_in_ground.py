@@ -4,6 +4,7 @@ Failed sign-ins are counted by address too, so tests that share 127.0.0.1 would 
 127.0.0.0/8 reaches the loopback.
 """
 
+import itertools
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -76,7 +77,11 @@ async def make_someone(platform: Any, role: Role | None = Role.OPERATOR, organiz
 
 def fresh_address() -> str:
     """A loopback address that nobody else uses."""
-    return f"127.{secrets.randbelow(250) + 2}.{secrets.randbelow(250) + 2}.{secrets.randbelow(250) + 2}"
+    number = next(_ADDRESSES)
+    return f"127.{number // 62_500 % 250 + 2}.{number // 250 % 250 + 2}.{number % 250 + 2}"
+
+
+_ADDRESSES = itertools.count(250)
 
 
 @asynccontextmanager

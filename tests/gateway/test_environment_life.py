@@ -129,6 +129,7 @@ async def test_suspended_it_starts_nothing_and_resumed_it_goes_on(
     await node.finish(assignment, b"1")
     await until(lambda: _is(client, path, running, "completed"))
     await asyncio.sleep(max(0.0, due - time.monotonic()) + 0.7)  # due for a while: nobody may have started it
+    await until(lambda: _is(client, path, waiting, "queued"))
     assert node.assigned.empty()
     shown = (await client.get(f"{path}/jobs/{waiting}")).json()
     assert (shown["state"], shown["waiting"]["reason"]) == ("queued", "environment_suspended")

@@ -145,7 +145,10 @@ async def _opened(keys: EnvironmentKeys, environment_id: UUID, name: str) -> byt
 async def places_of(platform: Any) -> list[tuple[str, str]]:
     """(where, text) of everything that others may read: logs, audit, metrics, what runs."""
     folder = DataFolder(platform.data_dir)
-    found = [(f"logs/{path.name}", path.read_text("utf-8", "replace")) for path in sorted(folder.logs.iterdir())]
+    found = []
+    for path in sorted(folder.logs.iterdir()):
+        with suppress(FileNotFoundError):  # renamed meanwhile: it is full
+            found.append((f"logs/{path.name}", path.read_text("utf-8", "replace")))
     found.append(("state.json", folder.state_file.read_text()))
     admin = await asyncpg.connect(platform.database_url("postgres"))
     for table in ("audit", "platform_job", "environment_step"):

@@ -10,7 +10,7 @@ from tests.storage.delivery_ground import Ways
 
 async def main(url: str) -> None:
     database = await Database.open(url, name="deliver", pool_size=1, hot_size=2)
-    await Deliveries(database, Ways().deliver, lease_seconds=1.0).run(asyncio.Event())
+    await Deliveries(database, Ways().deliver, lease_seconds=20.0).run(asyncio.Event())
 
 
 if __name__ == "__main__":

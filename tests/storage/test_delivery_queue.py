@@ -149,6 +149,7 @@ async def test_a_worker_killed_between_send_and_record_loses_nothing(deliveries:
         os.kill(process.pid, signal.SIGKILL)
         await process.wait()
         receiver.behave = answer(200)
+        await deliveries.come(delivery)  # its lease is over
         async with running(deliveries.worker()):
             await receiver.until(2)
             await until(lambda: _none_waits(deliveries))

@@ -18,6 +18,7 @@ from storage.postgres.trigger import schedule as rows
 from tests.storage.ledger_ground import Ground, Tenant, done
 from tests.storage.schedule_ground import ScheduleGround
 from waypost.job.model import End
+from waypost.trigger import due as decision
 from waypost.trigger.due import MAX_CATCH_UP
 from waypost.trigger.model import Trigger
 
@@ -267,6 +268,7 @@ async def test_of_a_hundred_thousand_schedules_only_the_due_ones_are_touched(
 ) -> None:
     """Fifty are due: fifty rows are read along the index, fifty change; a tick with nothing due reads one."""
     monkeypatch.setattr(machine, "JUDGE_SECONDS", 60.0)  # all fifty in one tick, however slow
+    monkeypatch.setattr(decision, "LATE", timedelta(minutes=10))  # and none of them missed
     admin = schedules.ground.admin
     due = [await schedules.make_hourly() for _ in range(50)]
     async with admin.acquire() as connection, connection.transaction():

@@ -93,7 +93,7 @@ async def test_what_one_worker_finds_dead_the_others_leave_alone(
     deliveries: DeliveryGround, stores: list[Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that begins afterwards, too; after the break one of them tests it, and a success opens it for all."""
-    monkeypatch.setattr(endpoint, "BREAK_SECONDS", 4.0)
+    monkeypatch.setattr(endpoint, "BREAK_SECONDS", 8.0)
     dead = Dead()
     key = await deliveries.subscribe("http://dead/")
     finds, hears = (deliveries.worker(dead.of(n), store) for n, store in enumerate(stores))
