@@ -38,27 +38,35 @@ _log = get_logger("gateway.admission")
 
 
 class _Count:
-    __slots__ = ("at", "counted", "doubtful", "taken", "under_way", "used", "waiting")
+    __slots__ = ("at", "counted", "taken", "under_way", "unsure", "used", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0  # as it was read
         self.taken = 0  # by this gateway, ever
         self.counted = 0  # of these: in what was read
         self.under_way = 0  # of these: being kept just now
-        self.doubtful = False  # some were under way when it was read: they may be in both numbers
+        self.unsure = False  # some were under way when it was read: they may be in both numbers
         self.at = 0.0
         self.used = 0.0
 
-    def now(self) -> int:
+    def total(self) -> int:
         return self.waiting + self.taken - self.counted
 
+    def finished(self) -> int:
+        """Of those taken: kept, or refused after all."""
+        return self.taken - self.under_way
+
+    def is_doubtful(self) -> bool:
+        """Whether reading again would tell more: not while what was under way still is, as a large payload may be."""
+        return self.unsure and self.finished() > self.counted
+
     def read(self, waiting: int, finished: int, under_way: int) -> None:
-        """So many waited after `finished` of those taken were kept or refused, and while others were under way: these,
-        and what came since, are kept on top. They may or may not be in it.
+        """So many waited after `finished` of those taken had, and while others were under way: these, and what came
+        since, are kept on top. They may or may not be in it.
         """
         if finished >= self.counted:  # else a later reading came before
             self.waiting, self.counted = waiting, finished
-            self.doubtful, self.at = under_way > 0, monotonic()
+            self.unsure, self.at = under_way > 0, monotonic()
 
 
 class Admitted:
@@ -108,9 +116,9 @@ class Admission:
             await self._refresh([environment.id])
             self._start()
         found.used = now = monotonic()
-        if found.now() + count > limit and (found.doubtful or now - found.at > FRESH_SECONDS):
+        if found.total() + count > limit and (found.is_doubtful() or now - found.at > FRESH_SECONDS):
             await self._refresh([environment.id])
-        admit(environment.status, found.now(), limit, count)
+        admit(environment.status, found.total(), limit, count)
         return Admitted(found, count)
 
     async def store(self, environment: Environment, limit: int, size_bytes: int) -> None:
@@ -146,9 +154,9 @@ class Admission:
 
     async def _refresh(self, environment_ids: list[UUID]) -> None:
         counts = [(key, self._counts[key]) for key in environment_ids if key in self._counts]
-        before = [(found.taken - found.under_way, found.under_way) for _, found in counts]
+        before = [(key, found, found.finished(), found.under_way) for key, found in counts]
         async with self._database.unit() as connection:
             rows = await connection.fetch(_COUNT, environment_ids)
         waiting = {row["environment_id"]: row["waiting"] for row in rows}
-        for (key, found), (finished, under_way) in zip(counts, before, strict=True):
+        for key, found, finished, under_way in before:
             found.read(waiting.get(key, 0), finished, under_way)

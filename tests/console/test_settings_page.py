@@ -135,9 +135,8 @@ async def test_an_environment_is_suspended_resumed_and_deleted(open_page, place,
         await delete.click()
         await expect(dialog.get_by_role("alert")).to_contain_text("It has changed since it was read")
         await delete.click()
-        await steps.filter(
-            has_text=re.compile("jobs.*done", re.DOTALL)
-        ).wait_for()  # seen at once, as `expect` does not
+        done = steps.filter(has_text=re.compile("jobs.*done", re.DOTALL))
+        await done.wait_for()  # what runs has its grace after that, which is shorter than `expect` may look away
     await expect(dialog.get_by_role("status")).to_contain_text("is gone", timeout=30_000)
     await dialog.get_by_role("link", name="All environments").click()
     await expect(page.get_by_role("heading", name="Environments")).to_be_visible()
